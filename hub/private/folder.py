@@ -1,0 +1,189 @@
+"""The data folder of one hub: who may use it, where servers that may not run as root keep theirs, and how much is free.
+
+Writes the folder itself and its lock file; no transaction is involved.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub.errors import Unavailable
+
+# As root the servers run as users of their own, who cannot enter root's home; this place they can.
+ROOT_PLACE = Path("/var/lib/curbstop")
+LOCK_FILE = "hub.lock"
+
+
+class CannotStart(Unavailable):
+    """A private server cannot run; the text says why and what to do, in one sentence."""
+
+    kind, title = "cannot-start", "A private server cannot start"
+
+
+@dataclass(frozen=True)
+class Account:
+    """The system user that a private server runs as; None for the one who started the hub."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @classmethod
+    def for_server(cls, *names: str) -> "Account | None":
+        """None unless we are root; then the first of `names` that this machine knows.
+
+        Raises CannotStart when none of them exists: neither PostgreSQL nor a careful broker runs as root.
+        """
+        if os.geteuid() != 0:
+            return None
+        for name in names:
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                continue
+            return cls(name, entry.pw_uid, entry.pw_gid)
+        raise CannotStart(
+            f"As root the hub runs its servers as the user {names[0]!r}, which this machine does not have: "
+            f"run `make setup`, or `adduser --system {names[0]}`, or start the hub as an ordinary user."
+        )
+
+    def prefix(self) -> list[str]:
+        """The words before a command that make it run as this user."""
+        return ["setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"]
+
+    def reaches(self, folder: Path) -> bool:
+        """Whether this user can enter `folder` (every parent counts, so only trying tells)."""
+        words = [*self.prefix(), "--", "test", "-x", str(folder)]
+        return subprocess.run(words, cwd="/", capture_output=True, check=False).returncode == 0
+
+
+def prepare(data_dir: Path) -> Path:
+    """Make the data folder and return its real path.
+
+    Closed to others; as root they may pass through it (not list it), so that the servers' users reach their parts.
+    """
+    try:
+        if not data_dir.is_dir():
+            data_dir.mkdir(parents=True)
+            data_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    except OSError as error:
+        raise CannotStart(
+            f"The data folder {data_dir} cannot be made ({error.strerror}): "
+            "name another one with CURBSTOP_DATA_DIR, or give this user the right to write there."
+        ) from error
+    return data_dir.resolve()
+
+
+def place(data_dir: Path, part: str, account: Account | None) -> Path:
+    """The folder of one server (`part`), owned by its user, mode 0700.
+
+    Inside the data folder, or, where the server's user cannot reach that, under /var/lib/curbstop in a folder named by
+    a hash of the data folder's path. What already exists is preferred, so that a changed right of a parent folder
+    never makes a hub start with an empty database beside the full one.
+    """
+    home = prepare(data_dir)
+    inside = home / part
+    outside = ROOT_PLACE / hashlib.sha256(os.fsencode(home)).hexdigest()[:16] / part
+    folder = inside
+    if account is not None and (outside.exists() or not account.reaches(home)):
+        if inside.exists():
+            raise CannotStart(
+                f"The user {account.name!r} can no longer reach {inside}: open its parent folders to that user "
+                f"(chmod o+x), or move {inside} to {outside}."
+            )
+        folder = outside
+    owned(folder, account)
+    return folder
+
+
+def owned(folder: Path, account: Account | None) -> None:
+    """Make `folder` (0700) and give it to `account`; parents that must be made can be passed through by everybody."""
+    try:
+        for parent in reversed(folder.parents):
+            if not parent.exists():
+                parent.mkdir()
+                parent.chmod(0o711)
+        folder.mkdir(exist_ok=True)
+        if account is not None:
+            os.chown(folder, account.uid, account.gid)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise CannotStart(
+            f"The folder {folder} cannot be made ({error.strerror}): choose another CURBSTOP_DATA_DIR or mend its rights."
+        ) from error
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise CannotStart when the file system of `folder` has less than `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CannotStart(
+            f"Storage full: {folder} has {free // 2**20} MiB free and the hub needs {needed // 2**20} MiB to start; "
+            "free some space on that file system, or move the data folder and name it in CURBSTOP_DATA_DIR."
+        )
+
+
+class FolderLock:
+    """One hub per data folder. The kernel drops the lock with the process, so a crash never leaves it behind."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path = prepare(data_dir) / LOCK_FILE
+        self._handle: int | None = None
+
+    def try_acquire(self, command: str) -> bool:
+        """Take the lock and note who has it; False when somebody else does."""
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            return False
+        self._handle = handle
+        self.note(pid=os.getpid(), command=command)
+        return True
+
+    def acquire(self, command: str, *, patience: float = 0.0) -> None:
+        """Take the lock; raise CannotStart when a hub runs here.
+
+        A short command (`user add`) that has the folder is waited for, up to `patience` seconds.
+        """
+        deadline = time.monotonic() + patience
+        while not self.try_acquire(command):
+            if time.monotonic() >= deadline or self.holder().get("command") == "up":
+                holder = self.holder()
+                raise CannotStart(
+                    f"The data folder {self.path.parent} is in use by `curbstop {holder.get('command', 'up')}` "
+                    f"(process {holder.get('pid', 'unknown')}): stop that one first, or give this one a folder of its "
+                    "own with CURBSTOP_DATA_DIR."
+                )
+            time.sleep(0.1)
+
+    def note(self, **facts: Any) -> None:
+        """Write what others may want to know of the holder (process id, command, addresses) into the lock file."""
+        if self._handle is None:
+            raise RuntimeError("only the holder of the lock writes into it")
+        content = json.dumps({**self.holder(), **facts} if "pid" not in facts else facts).encode()
+        os.pwrite(self._handle, content, 0)
+        os.ftruncate(self._handle, len(content))
+
+    def holder(self) -> dict[str, Any]:
+        """What the last holder noted; empty when nobody ever did."""
+        try:
+            noted = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
+
+    def release(self) -> None:
+        """Give the folder free."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None

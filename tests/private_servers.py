@@ -1,0 +1,61 @@
+"""A real PostGIS and a real Mosquitto for one test run: fast (nothing is synced to disk), in folders of their own.
+
+Each call starts a server of its own; stop it when the run (or the xdist worker) ends.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from hub.private.broker import PrivateBroker
+from hub.private.cluster import PrivateCluster
+from hub.private.folder import ROOT_PLACE
+
+
+def scratch() -> Path:
+    """A new folder that the servers' users can reach; folders of test runs that no longer live are removed."""
+    parent = Path(tempfile.gettempdir())
+    if os.geteuid() == 0:
+        parent = ROOT_PLACE / "tests"
+        parent.mkdir(parents=True, exist_ok=True)
+        ROOT_PLACE.chmod(0o711)
+        parent.chmod(0o711)
+    for left in parent.glob("curbstop-test-*-*"):
+        if not Path(f"/proc/{left.name.split('-')[2]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"curbstop-test-{os.getpid()}-", dir=parent))
+    folder.chmod(0o711)
+    return folder
+
+
+class TestCluster(PrivateCluster):
+    """A cluster whose folder goes with it."""
+
+    __test__ = False
+
+    def stop(self) -> None:
+        """End the server and remove its data."""
+        super().stop()
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+
+
+class TestBroker(PrivateBroker):
+    """A broker whose folder goes with it."""
+
+    __test__ = False
+
+    def stop(self) -> None:
+        """End the broker and remove its data."""
+        super().stop()
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+
+
+def start_test_cluster() -> PrivateCluster:
+    """A running cluster with one empty PostGIS database."""
+    return TestCluster(scratch(), sync=False).start()
+
+
+def start_test_broker() -> PrivateBroker:
+    """A running broker on a free port of loopback."""
+    return TestBroker(scratch(), sync=False).start()
