@@ -1,0 +1,1 @@
+"""One envelope or device format each: what a meter message says, in the words of `adapters.contracts`."""

@@ -1,0 +1,1 @@
+"""Zones and the water that is fed to and lost in them."""

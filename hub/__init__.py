@@ -1,0 +1,1 @@
+"""The hub between a water utility's billing and its field work."""

@@ -1,0 +1,1 @@
+"""The JSON API for billing clerks, dispatchers, analysts and administrators: schemas and permissions, never rules."""

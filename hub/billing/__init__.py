@@ -1,0 +1,1 @@
+"""Billing in: the inbox, what each event means, the sources."""

@@ -1,0 +1,1 @@
+"""Files in: all rows or none, every bad row named."""

@@ -1,0 +1,1 @@
+"""Water-loss reports and the work they open, on top of `gis`."""

@@ -1,0 +1,1 @@
+"""What we owe others: put, claim, deliver, retry, park, replay."""

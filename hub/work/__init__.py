@@ -1,0 +1,1 @@
+"""Field work: orders and their life cycle, work types, policy, charges, crews."""

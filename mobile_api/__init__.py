@@ -1,0 +1,1 @@
+"""The crew's API, offline first, and the web app that uses it."""
