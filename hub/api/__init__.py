@@ -1,1 +1,32 @@
 """The JSON API for billing clerks, dispatchers, analysts and administrators: schemas and permissions, never rules."""
+
+from importlib import import_module
+
+from fastapi import APIRouter
+
+# One module per subject; each has a `router` whose routes declare who may call them.
+ROUTERS = (
+    "health",
+    "webhooks",
+    "billing_events",
+    "sources",
+    "accounts",
+    "service_points",
+    "work_orders",
+    "work_types",
+    "crews",
+    "charges",
+    "outbound_messages",
+    "reconciliation",
+    "readings",
+    "devices",
+    "meters",
+    "zones",
+    "tiles",
+    "imports",
+)
+
+
+def routers() -> list[APIRouter]:
+    """The routers of all modules of this package, in a fixed order."""
+    return [import_module(f"hub.api.{name}").router for name in ROUTERS]

@@ -2,14 +2,15 @@
 
 import hashlib
 import time
+from functools import cache
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from hub.db import sqlalchemy_url
 
@@ -35,15 +36,15 @@ def upgrade(url: str) -> None:
             time.sleep(1 + attempt)
 
 
-def heads(url: str) -> tuple[str | None, str | None]:
-    """(revision in the database, newest revision of the code)."""
-    engine = create_engine(sqlalchemy_url(url))
-    try:
-        with engine.connect() as connection:
-            present = MigrationContext.configure(connection).get_current_revision()
-    finally:
-        engine.dispose()
-    return present, ScriptDirectory.from_config(_config(url)).get_current_head()
+def revision_in(session: Session) -> str | None:
+    """The revision of the schema that `session` works on; None before the first migration."""
+    return MigrationContext.configure(session.connection()).get_current_revision()
+
+
+@cache
+def head() -> str | None:
+    """The newest revision the code knows."""
+    return ScriptDirectory(str(Path(__file__).parent)).get_current_head()
 
 
 def fingerprint() -> str:
