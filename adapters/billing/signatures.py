@@ -1,4 +1,4 @@
-"""Standard Webhooks 1.0.0 signatures, HMAC scheme `v1`: who sent these bytes, and when. Pure; the caller gives the time.
+"""Standard Webhooks 1.0.0 signatures, HMAC scheme `v1`: who sent these bytes, and when. Pure; callers give the time.
 
 Signing is the work of the `standardwebhooks` library. Its verifying is not used: it reads the machine's clock, takes
 timestamps such as `1e9` or full-width digits, junk inside base64 and secrets of one byte, cannot check a body that is
@@ -24,6 +24,7 @@ MOST_ENTRIES = 10
 
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 
+_RULE = "A webhook secret is whsec_ followed by base64 of 24 to 64 random bytes"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _TIMESTAMP = re.compile(r"0|[1-9][0-9]{0,10}", re.ASCII)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
@@ -49,13 +50,14 @@ def key_of(secret: str) -> bytes:
     """
     text = secret.removeprefix(PREFIX)
     if not _BASE64.fullmatch(text):
-        raise BadSecret("A webhook secret is whsec_ followed by base64 of 24 to 64 random bytes; this one is no base64.")
+        raise BadSecret(f"{_RULE}; this one is no base64.")
+    bare = text.rstrip("=")
     try:
-        key = base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
+        key = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except binascii.Error as error:
-        raise BadSecret("A webhook secret is whsec_ followed by base64 of 24 to 64 random bytes; this one is cut off.") from error
+        raise BadSecret(f"{_RULE}; this one is cut off.") from error
     if not SHORTEST <= len(key) <= LONGEST:
-        raise BadSecret(f"A webhook secret has 24 to 64 bytes; this one has {len(key)}.")
+        raise BadSecret(f"{_RULE}; this one has {len(key)}.")
     return key
 
 
@@ -98,8 +100,7 @@ def verify(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now:
     # Compared as text: only the canonical base64 of the right bytes can be equal.
     wanted = [b"v1," + base64.b64encode(hmac_data(key, signed)) for key in keys]
     given = [entry.encode("utf-8", "surrogatepass") for entry in entries]
-    # Every pair is compared, so that the time taken tells nothing about which one matched.
-    if not any([hmac.compare_digest(ours, theirs) for ours in wanted for theirs in given]):
+    if not any(hmac.compare_digest(ours, theirs) for ours in wanted for theirs in given):
         raise BadSignature(f"No entry of {SIGNATURE} matches the body and a secret of this source.")
     return webhook_id
 

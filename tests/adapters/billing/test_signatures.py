@@ -94,8 +94,9 @@ def test_the_longest_id_is_accepted():
         "", "invalid_signature", "v1,", "v1", ",", "v1," + "A" * 43 + "=", SIGNATURE.replace("v1,", "v2,"),
         SIGNATURE.replace("v1,", "v1a,"), SIGNATURE.replace("v1,", "V1,"), SIGNATURE.replace("v1,", "v1 ,"),
         SIGNATURE + ",x", SIGNATURE.rstrip("="), SIGNATURE + "=", SIGNATURE[:20] + "\n" + SIGNATURE[20:],
-        SIGNATURE.replace("+", "-").replace("/", "_"), SIGNATURE.replace("OE=", "OF="), SIGNATURE[:10] + "!" + SIGNATURE[10:],
-        "\t" + SIGNATURE, SIGNATURE.replace("g0h", "ｇ0h"), "\ud800", "v1,\udcff",
+        SIGNATURE.replace("+", "-").replace("/", "_"), SIGNATURE.replace("OE=", "OF="),
+        SIGNATURE[:10] + "!" + SIGNATURE[10:], "\t" + SIGNATURE, SIGNATURE.replace("g0h", "ｇ0h"), "\ud800",
+        "v1,\udcff",
     ],
 )  # fmt: skip
 def test_anything_but_the_exact_signature_is_refused(signature):
@@ -198,7 +199,8 @@ def test_no_foreign_exception_whatever_the_headers(webhook_id, timestamp, signat
 
 
 def public_vectors() -> list[dict[str, object]]:
-    path = Path(os.environ.get("CURBSTOP_SAMPLES", "/nonexistent")) / "reliability/standard_webhooks_public_vectors.json"
+    samples = Path(os.environ.get("CURBSTOP_SAMPLES", "/nonexistent"))
+    path = samples / "reliability/standard_webhooks_public_vectors.json"
     return json.loads(path.read_text())["cases"] if path.exists() else []
 
 
