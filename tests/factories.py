@@ -1,4 +1,4 @@
-"""A small cast for tests: one zone, places, accounts, a billing source, crews. Each writes in the caller's transaction."""
+"""A small cast for tests: zones, places, accounts, a billing source, crews; written in the caller's transaction."""
 
 from datetime import date
 from decimal import Decimal

@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 
 import typer
 
@@ -24,7 +25,8 @@ def build() -> typer.Typer:
         rich_markup_mode="markdown",
     )
     for name in MODULES:
-        import_module(f"hub.cli.{name}").register(app)
+        if find_spec(f"hub.cli.{name}"):
+            import_module(f"hub.cli.{name}").register(app)
     return app
 
 
