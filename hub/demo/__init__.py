@@ -1,1 +1,1 @@
-"""A simulated town with known leaks: its water, billing system, meters and crews. Speaks to the hub over the wire only."""
+"""A simulated town with known leaks: water, billing system, meters and crews. It speaks to the hub over the wire."""

@@ -4,6 +4,8 @@ Pure. A meter registers its customer's true use times its accuracy; the dial rol
 dials. Used for back-filled files and live messages alike, so both tell the same story.
 """
 
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -65,7 +67,7 @@ class Meters:
 class ZoneMeters:
     """The bulk meters M1..M4: exact, and never rolling over within the demo."""
 
-    FIRST = {"M1": 1_204_518.0, "M2": 988_203.0, "M3": 310_442.0, "M4": 421_904.0}
+    FIRST: ClassVar[dict[str, float]] = {"M1": 1_204_518.0, "M2": 988_203.0, "M3": 310_442.0, "M4": 421_904.0}
 
     def __init__(self, water: Water) -> None:
         self.hours = water.hours
@@ -87,7 +89,7 @@ def truth(water: Water, meters: Meters, start: float, end: float) -> dict[str, d
 
     `non_revenue` is net inflow less what customers' meters counted; `real_losses` is the leaks' part of it.
     """
-    low, high = int(round(start)), int(round(end))
+    low, high = round(start), round(end)
     counted = meters.registered_by_zone(low, high)
     found = {}
     for zone in ZONES:
