@@ -1,1 +1,1 @@
-"""Devices, readings, quarantine, consumption."""
+"""Readings: the device registry, the one pipeline that books readings, and consumption derived from registers."""

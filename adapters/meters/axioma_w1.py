@@ -1,0 +1,128 @@
+"""Axioma Qalcosonic W1 ultrasonic water meter, LoRaWAN frames and the objects its codecs publish. Pure.
+
+Port 100, 47 bytes ("basic"): clock, status, register, clock and register of the first log entry, 15 hourly increments;
+litres, little-endian. Port 100, 50 or 51 bytes ("enhanced", 24 h): frame version, clock, status, register 23 h ago, 23
+increments of 14 bits and a 2-bit multiplier. Port 103: clock and alarm byte. Layout: the vendor's "Qalcosonic W1 payload"
+document and the codecs in the Actility and The Things Network device catalogues.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from adapters import strict
+from adapters.contracts import ALARM, VOLUME, Decoded, DeviceConfig, DeviceDecoder, Envelope, Malformed, MeterReading
+
+_EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+_HOUR = timedelta(hours=1)
+_BASIC, _ENHANCED = 47, (50, 51)
+
+# Upper three bits of the status and alarm bytes select one cause; the low bits stand for themselves.
+_CAUSES = {0x20: "leak", 0x60: "backflow", 0xA0: "burst"}
+_STATUS_BITS = ((0x04, "low_battery"), (0x08, "permanent_error"), (0x10, "temporary_error"))
+_ALARM_BITS = ((0x04, "low_battery"), (0x08, "tamper"), (0x10, "dry"))
+_ALARM_WORDS = {
+    "EMPTY PIPE": "dry",
+    "LEAKAGE": "leak",
+    "LEAK": "leak",
+    "BURST": "burst",
+    "BACKFLOW": "backflow",
+    "REVERSE FLOW": "backflow",
+    "TAMPER": "tamper",
+    "LOW BATTERY": "low_battery",
+}
+
+
+def _clock(data: bytes, at: int) -> datetime:
+    found = strict.epoch(int.from_bytes(data[at : at + 4], "little"))
+    if not _EARLIEST <= found < _LATEST:
+        raise Malformed("implausible_frame", f"the frame's clock says {found:%Y}: not a frame of this meter")
+    return found
+
+
+def _litres(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little")
+
+
+def _flags(byte: int, bits: tuple[tuple[int, str], ...]) -> tuple[str, ...]:
+    found = [flag for bit, flag in bits if byte & bit]
+    cause = _CAUSES.get(byte & 0xE0)
+    return tuple([*found, cause] if cause else found)
+
+
+def _log(device: str | None, first_at: datetime, volume: int, steps: list[int]) -> Iterator[MeterReading]:
+    """The hourly log: a first register and the increments that follow it."""
+    for position, step in enumerate([0, *steps]):
+        volume += step
+        at = first_at + position * _HOUR
+        yield MeterReading(device, VOLUME, Decimal(volume), "l", at, "meter", ("q:historic",))
+
+
+def _basic(envelope: Envelope, data: bytes) -> Decoded:
+    at, register, first_at, first = _clock(data, 0), _litres(data, 5), _clock(data, 9), _litres(data, 13)
+    steps = [int.from_bytes(data[i : i + 2], "little") for i in range(17, _BASIC, 2)]
+    if not (first_at <= at < first_at + 400 * 24 * _HOUR and first + sum(steps) <= register):
+        raise Malformed("implausible_frame", "register and log of the frame contradict each other")
+    now = MeterReading(envelope.device, VOLUME, Decimal(register), "l", at, "meter", _flags(data[4], _STATUS_BITS))
+    log = list(_log(envelope.device, first_at.replace(minute=0, second=0), first, steps))
+    return Decoded("readings", [*(entry for entry in log if entry.measured_at != at), now])
+
+
+def _enhanced(envelope: Envelope, data: bytes) -> Decoded:
+    at, base = _clock(data, 1), _litres(data, 6)
+    bits = int.from_bytes(data[10:51].ljust(41, b"\0"), "little")
+    scale = 10 ** ((bits >> 322) & 3)
+    register = base + scale * sum((bits >> (14 * i)) & 0x3FFF for i in range(23))
+    return Decoded("readings", [MeterReading(envelope.device, VOLUME, Decimal(register), "l", at, "meter", _flags(data[5], _STATUS_BITS))])
+
+
+def _alarm(envelope: Envelope, data: bytes) -> Decoded:
+    flags = _flags(data[4], _ALARM_BITS)
+    return Decoded("event_only", [MeterReading(envelope.device, ALARM, None, None, _clock(data, 0), "meter", flags)])
+
+
+def _object(envelope: Envelope, fields: dict[str, Any], config: DeviceConfig) -> Decoded:
+    """The Actility codec's object: litres, the log spelled out, times in UTC."""
+    if "alarmDescription" in fields:
+        words = str(fields["alarmDescription"]).upper()
+        flags = tuple(dict.fromkeys(flag for word, flag in _ALARM_WORDS.items() if word in words))
+        at = strict.instant(fields["date"], "date", zone=config.time_zone) if fields.get("date") else envelope.time
+        return Decoded("event_only", [MeterReading(envelope.device, ALARM, None, None, at, "meter", flags)])
+    at = strict.instant(fields.get("lastLogTime"), "lastLogTime", zone=config.time_zone)
+    status = fields.get("status") if isinstance(fields.get("status"), dict) else {}
+    words = {"lowBattery": "low_battery", "permanentError": "permanent_error", "temporaryError": "temporary_error"}
+    flags = tuple(flag for name, flag in words.items() if status.get(name) is True)
+    now = MeterReading(envelope.device, VOLUME, strict.number(fields.get("lastVolume")), "l", at, "meter", flags)
+    found = []
+    for entry in fields.get("volumes") or ():
+        stamp = strict.instant(entry.get("time"), "time", zone=config.time_zone)
+        if stamp != at:
+            found.append(MeterReading(envelope.device, VOLUME, strict.number(entry.get("volume")), "l", stamp, "meter", ("q:historic",)))
+    return Decoded("readings", [*found, now])
+
+
+def recognises(envelope: Envelope) -> bool:
+    """By the Actility codec's member names; bytes alone belong to whoever the registry says."""
+    fields = envelope.fields
+    return isinstance(fields, dict) and "payloadType" in fields and ("lastVolume" in fields or "alarmDescription" in fields)
+
+
+def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
+    """Bytes where there are any (they are what the meter sent), else the codec's object."""
+    data = envelope.data
+    if data and envelope.port == 103 and len(data) == 5:
+        return _alarm(envelope, data)
+    if data and envelope.port == 100:
+        if len(data) == _BASIC:
+            return _basic(envelope, data)
+        if len(data) in _ENHANCED and data[0] == 1:
+            return _enhanced(envelope, data)
+        raise Malformed("implausible_frame", f"no known frame has {len(data)} bytes on port 100")
+    if isinstance(envelope.fields, dict) and recognises(envelope):
+        return _object(envelope, envelope.fields, config)
+    return Decoded("no_reading", reason="other_frame", detail=f"port {envelope.port} carries no register")
+
+
+DECODER = DeviceDecoder("axioma_w1", "1", "Axioma Qalcosonic W1", recognises, decode)

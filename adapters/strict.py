@@ -1,0 +1,169 @@
+"""Strict reading of what strangers send: JSON, numbers, instants, hexadecimal and base64. Pure; raises `Malformed`.
+
+Looser parsers turn a broken message into a wrong register: bare NaN, a key given twice, 16-digit floats, a local time
+taken for UTC. Here each of them has a reason word under which it is counted and kept.
+"""
+
+import base64
+import binascii
+import json
+import re
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
+
+from adapters.contracts import Malformed
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_ITEMS = 10_000
+
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?", re.ASCII)
+_OPEN, _CLOSE = frozenset("[{"), frozenset("]}")
+_LARGEST = Decimal(10) ** 15
+_SMALLEST_EXPONENT = -20
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("duplicate_key", "a member of an object is given twice")
+    return found
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise Malformed("not_a_number", f"{word} is not a JSON value")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=Decimal, parse_constant=_no_constant)
+
+
+def json_value(payload: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
+    """The JSON value in `payload`, fractions as Decimal.
+
+    Raises Malformed: too_large, not_utf8, too_deep, duplicate_key, not_a_number, not_json.
+    """
+    if len(payload) > max_bytes:
+        raise Malformed("too_large", f"{len(payload)} bytes; the limit is {max_bytes}")
+    try:
+        text = payload.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed("not_utf8", f"not UTF-8 at byte {error.start}") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise Malformed("too_deep", f"nested more than {MAX_DEPTH} deep")
+    try:
+        return _DECODER.decode(text)
+    except Malformed:
+        raise
+    except (ValueError, RecursionError, ArithmeticError) as error:
+        raise Malformed("not_json", f"not JSON: {error}") from None
+
+
+def _depth(text: str) -> int:
+    """Deepest nesting, brackets inside strings counted too: an upper bound is enough for a cap."""
+    deepest = now = 0
+    for letter in text:
+        if letter in _OPEN:
+            now += 1
+            deepest = max(deepest, now)
+        elif letter in _CLOSE:
+            now -= 1
+    return deepest
+
+
+def json_object(payload: bytes) -> dict[str, Any]:
+    """The JSON object in `payload`; Malformed as `json_value`, and not_an_object."""
+    value = json_value(payload)
+    if not isinstance(value, dict):
+        raise Malformed("not_an_object", "the message is not a JSON object")
+    return value
+
+
+def text(value: Any, name: str, *, longest: int = 200) -> str:
+    """A non-empty string that a database can keep; Malformed bad_field else. Whole numbers become their digits."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise Malformed("bad_field", f"{name} is not a text")
+    if len(value) > longest:
+        raise Malformed("bad_field", f"{name} is longer than {longest} characters")
+    if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise Malformed("bad_field", f"{name} holds characters that are no text")
+    return value.strip()
+
+
+def number(value: Any, name: str = "value") -> Decimal:
+    """A finite decimal from a JSON number or a numeric string.
+
+    Raises Malformed: no_value (null or empty is not zero), not_a_number, out_of_range.
+    """
+    if type(value) is Decimal:
+        found = value
+    elif type(value) is int:
+        if abs(value) >= 10**15:
+            raise Malformed("out_of_range", f"{name} is beyond any register")
+        return Decimal(value)
+    elif value is None or value == "":
+        raise Malformed("no_value", f"{name} is empty")
+    elif isinstance(value, str):
+        if not _NUMBER.fullmatch(value.strip()):
+            raise Malformed("not_a_number", f"{name} is not a number: {value[:40]!r}")
+        try:
+            found = Decimal(value.strip())
+        except InvalidOperation:
+            raise Malformed("not_a_number", f"{name} is not a number: {value[:40]!r}") from None
+    else:
+        raise Malformed("not_a_number", f"{name} is not a number")
+    if not found.is_finite() or abs(found) >= _LARGEST or int(found.as_tuple().exponent) < _SMALLEST_EXPONENT:
+        raise Malformed("out_of_range", f"{name} is beyond any register")
+    return found
+
+
+def instant(value: Any, name: str = "time", *, zone: str | None = None) -> datetime | None:
+    """An aware UTC datetime from ISO 8601 text; None when it is local time and no `zone` says where.
+
+    Raises Malformed bad_time for text that is no time. Fractions beyond the microsecond are cut.
+    """
+    if not isinstance(value, str) or not _ISO.fullmatch(value.strip()):
+        raise Malformed("bad_time", f"{name} is not an ISO 8601 time: {str(value)[:40]!r}")
+    try:
+        found = datetime.fromisoformat(value.strip().upper())
+        if found.tzinfo is None:
+            return None if zone is None else found.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise Malformed("bad_time", f"{name} is no possible time: {error}") from None
+
+
+def epoch(seconds: int | Decimal, name: str = "time") -> datetime:
+    """An aware UTC datetime from Unix seconds; Malformed bad_time when outside the calendar."""
+    try:
+        return datetime.fromtimestamp(float(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise Malformed("bad_time", f"{name} is no possible time: {seconds}") from None
+
+
+def from_base64(value: Any, name: str = "data") -> bytes:
+    """Bytes from strict base64; Malformed bad_field else."""
+    try:
+        return base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        raise Malformed("bad_field", f"{name} is not base64") from None
+
+
+def from_hex(value: Any, name: str = "data") -> bytes:
+    """Bytes from hexadecimal text; Malformed bad_field else."""
+    try:
+        return bytes.fromhex(value)
+    except (TypeError, ValueError):
+        raise Malformed("bad_field", f"{name} is not hexadecimal") from None
+
+
+def eui(value: Any, name: str = "devEui") -> str:
+    """A radio identity in lower case without separators; Malformed bad_field else."""
+    found = text(value, name, longest=40).replace("-", "").replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{8,16}", found):
+        raise Malformed("bad_field", f"{name} is not a radio identity: {found[:40]!r}")
+    return found

@@ -1,0 +1,148 @@
+"""From bytes to readings, step by step, without a database: what ingest, the HTTP door and `curbstop decode` share.
+
+Adapters and decoders are strangers' formats in code: whatever they raise becomes a refusal with a reason, never an
+exception of the pipeline.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from adapters import meters, units
+from adapters.contracts import ALARM, Decoded, DeviceConfig, Envelope, EnvelopeAdapter, Malformed, MeterReading
+
+# A live reading may be this much older or newer than its arrival; what lies outside is the clock's fault, not a fact.
+OLDEST = timedelta(days=400)
+NEWEST = timedelta(minutes=15)
+# Without an arrival time only clocks that never were set can be told: before water meters had radios.
+_NEVER_SET = datetime(2000, 1, 2, tzinfo=UTC)
+
+CLOCK_SUSPECT, CLOCK_AHEAD, CLOCK_BEHIND = "q:clock_suspect", "clock_ahead", "clock_behind"
+UNIT_UNKNOWN, HISTORIC, ESTIMATED = "q:unit_unknown", "q:historic", "q:estimated"
+
+
+@dataclass(slots=True)
+class Opened:
+    """A message whose envelopes could be read, or the reason why not."""
+
+    adapter: str | None
+    envelopes: list[Envelope] = field(default_factory=list)
+    reason: str | None = None
+    detail: str | None = None
+
+
+def open_message(adapter_name: str | None, topic: str, payload: bytes) -> Opened:
+    """Apply the adapter of that name (or the one that recognises the message) to its bytes."""
+    adapter: EnvelopeAdapter | None
+    if adapter_name is None:
+        adapter = meters.recognise_adapter(topic, payload)
+        if adapter is None:
+            return Opened(None, reason="not_recognised", detail="no adapter, or more than one, recognises the message")
+    else:
+        adapter = meters.adapter_named(adapter_name)
+        if adapter is None:
+            return Opened(None, reason="no_adapter", detail=f"there is no adapter {adapter_name[:60]!r}")
+    try:
+        return Opened(adapter.name, adapter.read(topic, payload))
+    except Malformed as error:
+        return Opened(adapter.name, reason=error.reason, detail=error.detail)
+    except Exception as error:
+        return Opened(adapter.name, reason="adapter_error", detail=f"{type(error).__name__} in {adapter.name}")
+
+
+def decode_envelope(envelope: Envelope, config: DeviceConfig) -> tuple[str | None, Decoded]:
+    """The decoder's name and what it made of the envelope. The registry's decoder goes first, recognition second."""
+    if envelope.kind != "uplink":
+        return None, Decoded("no_reading", reason="other_event", detail=f"a {envelope.kind} event holds no register")
+    name = envelope.decoder or config.decoder
+    decoder = meters.decoder_named(name) if name else meters.recognise_decoder(envelope)
+    if decoder is None:
+        detail = f"there is no decoder {name[:60]!r}" if name else "no decoder is named for the device, none recognises it"
+        return name, Decoded("quarantine", reason="no_decoder", detail=detail)
+    try:
+        return decoder.name, decoder.decode(envelope, config)
+    except Malformed as error:
+        return decoder.name, Decoded("quarantine", reason=error.reason, detail=error.detail)
+    except Exception as error:
+        return decoder.name, Decoded("quarantine", reason="decoder_error", detail=f"{type(error).__name__} in {decoder.name}")
+
+
+def clock_flag(measured_at: datetime, received_at: datetime | None) -> str | None:
+    """`clock_ahead` or `clock_behind` when the claimed time cannot be true at arrival, else None."""
+    if received_at is None:
+        return CLOCK_BEHIND if measured_at < _NEVER_SET else None
+    if measured_at > received_at + NEWEST:
+        return CLOCK_AHEAD
+    if measured_at < received_at - OLDEST:
+        return CLOCK_BEHIND
+    return None
+
+
+def cubic_metres(reading: MeterReading, unit: str | None, multiplier: Decimal) -> Decimal | None:
+    """The register in m³. A stated unit is the whole truth; a bare number or pulse takes the registry's unit × multiplier."""
+    if reading.value is None:
+        return None
+    if reading.unit is None or reading.unit == "count":
+        return units.to_m3(reading.value, unit, multiplier)
+    return units.to_m3(reading.value, reading.unit)
+
+
+def described(
+    topic: str, payload: bytes, *, adapter: str | None, config: DeviceConfig, received_at: datetime | None
+) -> dict[str, Any]:
+    """What a payload becomes, as `curbstop decode --json` prints it, with the steps that led there."""
+    steps: list[str] = []
+    opened = open_message(adapter, topic, payload)
+    result: dict[str, Any] = {"disposition": "quarantine", "readings": [], "reason": None, "steps": steps}
+    if opened.reason is not None:
+        steps.append(f"adapter {opened.adapter or '-'}: refused, {opened.detail}")
+        return result | {"reason": opened.reason, "detail": opened.detail}
+    steps.append(f"adapter {opened.adapter}: {len(opened.envelopes)} envelope(s)")
+    dispositions: list[str] = []
+    for envelope in opened.envelopes:
+        name, decoded = decode_envelope(envelope, config)
+        steps.append(f"device {envelope.device or '-'}, decoder {name or '-'}: {decoded.disposition} {decoded.detail or ''}".rstrip())
+        steps += [f"refused: {bad.reason}, {bad.detail}" for bad in decoded.refused]
+        dispositions.append(decoded.disposition)
+        result["readings"] += [_shown(reading, config, received_at) for reading in decoded.readings]
+        if decoded.disposition != "readings":
+            result["reason"] = decoded.reason
+    result["disposition"] = _overall(dispositions)
+    if result["disposition"] == "readings":
+        result["reason"] = None
+    return result
+
+
+def _overall(dispositions: list[str]) -> str:
+    """One word for a message with several envelopes: the most that any of them held."""
+    for word in ("readings", "event_only", "ambiguous", "quarantine"):
+        if word in dispositions:
+            return word
+    return "no_reading"
+
+
+def _shown(reading: MeterReading, config: DeviceConfig, received_at: datetime | None) -> dict[str, Any]:
+    volume = cubic_metres(reading, config.unit, config.multiplier)
+    flags = list(reading.flags)
+    register, unit, value = reading.register, reading.unit, reading.value
+    if volume is not None:
+        unit, value = "m3", volume
+        register = "volume" if register in ("pulse_count", "index_raw") else register
+    elif register not in (ALARM, "pulse_count"):
+        register, unit = "index_raw", None
+        flags.append(UNIT_UNKNOWN)
+    at = reading.measured_at
+    if at is not None and clock_flag(at, received_at):
+        flags.append(CLOCK_SUSPECT)
+        at = received_at
+    return {
+        "device_id": reading.device or reading.meter,
+        "register": register,
+        "unit": unit,
+        "value": None if value is None else format(value.normalize(), "f"),
+        "timestamp": None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp_source": reading.time_source if at is reading.measured_at else "receipt",
+        "flags": sorted(set(flags)),
+        "channel": reading.channel,
+    }
