@@ -63,7 +63,7 @@ class WorkOrder(Base):
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     reasons: Mapped[JsonList]
     earliest_at: Mapped[Instant | None]
-    cancel_requested: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    cancel_requested: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     not_before: Mapped[Instant | None]
     due_by: Mapped[Instant | None]
     appointment_from: Mapped[Instant | None]
@@ -76,7 +76,7 @@ class WorkOrder(Base):
     acknowledged_at: Mapped[Instant | None]
     ended_at: Mapped[Instant | None]
     # what the crew reported: code, answers, via, device and server time, position, skipped steps
-    completion: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    completion: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     follow_up_of: Mapped[UUID | None] = mapped_column(ForeignKey("work_order.id"))
     created_at: Mapped[Written]
 
@@ -113,7 +113,7 @@ class Charge(Base):
     reverses: Mapped[UUID | None] = mapped_column(ForeignKey("charge.id"))
     at: Mapped[Instant]
     created_at: Mapped[Written]
-    posting: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    posting: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class OrderException(Base):
@@ -135,7 +135,7 @@ class OrderException(Base):
     theirs: Mapped[dict[str, Any]] = mapped_column(JSONB)
     opened_at: Mapped[Instant]
     resolved_at: Mapped[Instant | None]
-    resolution: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    resolution: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class MutationReceipt(Base):
