@@ -70,7 +70,7 @@ class PrivateBroker:
             if account is not None and path.exists():
                 os.chown(path, account.uid, account.gid)
         chosen.write_text(str(self.port))
-        with open(folder / "broker.log", "wb") as log:
+        with (folder / "broker.log").open("wb") as log:
             self._child = process.spawn(
                 [program, "-c", str(config)], account=account, dies_with=signal.SIGTERM, log=log
             )
@@ -106,7 +106,7 @@ class PrivateBroker:
             return _free_port(USUAL_PORT) or _free_port(0)
         if not _free_port(before):
             raise CannotStart(
-                f"Port {before}, on which the meters' gateways know this hub's MQTT broker, is taken by another program: "
+                f"Port {before}, on which gateways know this hub's MQTT broker, is taken by another program: "
                 f"stop that program, or delete {chosen} to let the hub choose another port."
             )
         return before
@@ -198,7 +198,7 @@ def _listens(pid: int, port: int) -> bool:
         if fields[3] == "0A" and int(fields[1].partition(":")[2], 16) == port:
             inodes.add(f"socket:[{fields[9]}]")
     try:
-        return any(os.readlink(link) in inodes for link in Path(f"/proc/{pid}/fd").iterdir())
+        return any(str(link.readlink()) in inodes for link in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return False
 

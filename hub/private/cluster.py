@@ -1,4 +1,4 @@
-"""A private PostGIS cluster for one machine without servers: made, run and stopped by the hub, reached by a socket only.
+"""A private PostGIS cluster for one machine without servers, which the hub makes, runs, stops and reaches by a socket.
 
 Writes its own data folder. Nothing of it listens on the network, and the folder of its socket is closed to everybody
 else, so it needs no password.
@@ -27,6 +27,7 @@ DATABASE = "curbstop"
 USER = "curbstop"
 SOCKET_NAME = ".s.PGSQL.5432"
 SOCKET_LIMIT = 107  # bytes of a path in sockaddr_un, less the closing NUL
+RUN_PLACE, SHORT_PLACE = "/run/curbstop", "/tmp"  # noqa: S108 - who owns the folder there is checked before its use
 NEW_CLUSTER_BYTES = 512 * 2**20
 RUNNING_BYTES = 128 * 2**20
 BINARY_PLACES = ("/usr/lib/postgresql", "/usr/local/pgsql", "/usr/pgsql")
@@ -88,10 +89,14 @@ class PrivateCluster:
         if fresh:
             self._create(programs, folder, account)
         socket_dir = socket_folder(base, account)
+        # Nobody lives here now. PostgreSQL would take a stranger with the noted process id (after a reboot), or an
+        # ended server that nobody waited for (in a container), for a running one.
+        for left in (folder / "postmaster.pid", socket_dir / f"{SOCKET_NAME}.lock"):
+            left.unlink(missing_ok=True)
         settings = _SETTINGS if self.sync else _SETTINGS | _UNSAFE
         words = [str(programs / "postgres"), "-D", str(folder), "-k", str(socket_dir)]
         words += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        with open(base / "start.log", "wb") as log:
+        with (base / "start.log").open("wb") as log:
             self._child = process.spawn(words, account=account, dies_with=signal.SIGINT, log=log)
         try:
             self._await_ready(base, folder, patience)
@@ -142,8 +147,6 @@ class PrivateCluster:
     def _leave_behind_nobody(self, folder: Path) -> None:
         """Wait for what a crashed hub left stopping in `folder`; tell it to stop if nobody has."""
         pids = process.living_in(folder, "postgres")
-        if not pids:
-            return
         postmaster = _pid_file(folder)[:1]
         if postmaster and postmaster[0].isdigit() and int(postmaster[0]) in pids:
             os.kill(int(postmaster[0]), signal.SIGINT)
@@ -190,9 +193,10 @@ def running(data_dir: Path) -> str | None:
     """The address of the cluster that a hub runs for `data_dir`, or None while it takes no connections."""
     for part in _places(data_dir):
         lines = _pid_file(part / "data")
-        if len(lines) >= 8 and lines[7] == "ready" and lines[0].isdigit():
-            if int(lines[0]) in process.living_in(part / "data", "postgres") and _made(Path(lines[4])):
-                return address(Path(lines[4]))
+        if len(lines) < 8 or lines[7] != "ready" or not lines[0].isdigit():
+            continue
+        if int(lines[0]) in process.living_in(part / "data", "postgres") and _made(Path(lines[4])):
+            return address(Path(lines[4]))
     return None
 
 
@@ -226,7 +230,7 @@ def socket_folder(base: Path, account: Account | None) -> Path:
         owned(beside, account)
         return beside
     digest = hashlib.sha256(os.fsencode(base)).hexdigest()[:16]
-    short = Path("/run/curbstop" if os.geteuid() == 0 else "/tmp") / f"curbstop-{digest}"
+    short = Path(RUN_PLACE if os.geteuid() == 0 else SHORT_PLACE) / f"curbstop-{digest}"
     if not short.exists():
         owned(short, account)
     facts = short.lstat()
@@ -264,8 +268,8 @@ def binaries(version: str | None) -> Path:
         return found[int(version)]
     if not found:
         raise CannotStart(
-            "PostgreSQL is not installed: run `make setup`, or install the packages postgresql and postgresql-15-postgis-3, "
-            "or name a server of your own in CURBSTOP_DATABASE_URL."
+            "PostgreSQL is not installed: run `make setup`, or install the packages postgresql and "
+            "postgresql-15-postgis-3, or name a server of your own in CURBSTOP_DATABASE_URL."
         )
     return found[max(found, key=lambda major: (_has_postgis(found[major]), major))]
 

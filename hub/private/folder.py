@@ -117,7 +117,8 @@ def owned(folder: Path, account: Account | None) -> None:
         folder.chmod(0o700)
     except OSError as error:
         raise CannotStart(
-            f"The folder {folder} cannot be made ({error.strerror}): choose another CURBSTOP_DATA_DIR or mend its rights."
+            f"The folder {folder} cannot be made ({error.strerror}): "
+            "choose another CURBSTOP_DATA_DIR or mend its rights."
         ) from error
 
 

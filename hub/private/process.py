@@ -68,15 +68,23 @@ def living_in(folder: Path, program: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if (entry / "comm").read_text().strip() == program and os.readlink(entry / "cwd") == str(folder):
+                if (entry / "comm").read_text().strip() == program and (entry / "cwd").readlink() == folder:
                     found.append(int(entry.name))
     return found
+
+
+def lives(pid: int) -> bool:
+    """Whether `pid` still runs; one that ended and waits for its parent to notice does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def wait_until_gone(pids: Sequence[int], *, patience: float) -> bool:
     """Whether all of `pids` ended within `patience` seconds."""
     deadline = time.monotonic() + patience
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+    while any(lives(pid) for pid in pids):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

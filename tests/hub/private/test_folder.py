@@ -1,0 +1,62 @@
+"""One hub per data folder, and a crash that leaves no lock behind."""
+
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub.private.folder import CannotStart, FolderLock
+from tests.private_servers import scratch
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    path = scratch()
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def test_a_running_hub_keeps_its_folder_and_a_killed_one_does_not(data_dir: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import sys
+        from pathlib import Path
+        from hub.private.folder import FolderLock
+        FolderLock(Path({str(data_dir)!r})).acquire("up")
+        print("locked", flush=True)
+        sys.stdin.readline()
+        """
+    )
+    hub = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert hub.stdout is not None and hub.stdout.readline() == "locked\n"
+    with pytest.raises(CannotStart, match=rf"in use by `curbstop up` \(process {hub.pid}\).*CURBSTOP_DATA_DIR"):
+        FolderLock(data_dir).acquire("up", patience=30)
+    hub.kill()
+    hub.communicate()
+    FolderLock(data_dir).acquire("up")
+
+
+def test_what_the_holder_notes_is_read_by_others(data_dir: Path) -> None:
+    mine = FolderLock(data_dir)
+    mine.acquire("up")
+    mine.note(address="http://127.0.0.1:8000", ready=True)
+    mine.note(ready=False)
+    assert FolderLock(data_dir).holder()["address"] == "http://127.0.0.1:8000"
+    assert FolderLock(data_dir).holder()["ready"] is False
+    mine.release()
+    with pytest.raises(RuntimeError):
+        mine.note(ready=True)
+
+
+def test_a_folder_that_cannot_be_made_is_said(data_dir: Path) -> None:
+    (data_dir / "file").write_text("")
+    with pytest.raises(CannotStart, match="CURBSTOP_DATA_DIR"):
+        FolderLock(data_dir / "file" / "inside")
