@@ -1,0 +1,172 @@
+"""A working day during which web, worker and ingest are each killed twenty times: nothing is lost, nothing doubled."""
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from sqlalchemy import func, insert, select
+
+from hub.models import BillingEvent, Charge, Device, Meter, OutboundMessage, Reading, WorkOrder
+from hub.private.broker import PrivateBroker
+from tests.flows.conftest import MORNING, Phone, Story, eventually, rfc3339
+
+KILLS_EACH = 20
+HOUSES = 40
+READINGS_EACH = 20
+SEED = 20260303
+
+
+def insist(send: Callable[[], httpx.Response], stop: threading.Event) -> httpx.Response | None:
+    """What a careful client does: repeat the same request until the hub answers."""
+    while not stop.is_set():
+        try:
+            answer = send()
+            if answer.status_code < 500:
+                return answer
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    return None
+
+
+def work_through(story: Story, phone: Phone, stop: threading.Event) -> None:
+    """The dispatcher assigns what is ready; the crew does it, repeating a command with its id until it is answered."""
+    while not stop.is_set():
+        listed = insist(lambda: story.dispatcher.get("/api/v1/work-orders", params={"status": "ready"}), stop)
+        for order in listed.json()["items"] if listed is not None else []:
+            insist(
+                lambda order=order: story.dispatcher.post(
+                    f"/api/v1/work-orders/{order['id']}/assign",
+                    json={"crew": str(phone.crew)},
+                    headers={"If-Match": f'"{order["rev"]}"'},
+                ),
+                stop,
+            )
+        try:
+            phone.sync()
+        except (httpx.TransportError, AssertionError):
+            continue
+        for id, order in list(phone.orders.items()):
+            if order["status"] == "assigned":
+                phone.online = False
+                phone.does("start_travel", id)
+                phone.does("arrive", id)
+                phone.does("complete", id, answers=answers(order))
+                phone.online = True
+                batch = {"mutations": phone.queue}
+                insist(lambda batch=batch: phone.web.post("/mobile/v1/sync/mutations", json=batch), stop)
+                phone.queue = []
+        time.sleep(0.05)
+
+
+def answers(order: dict[str, Any]) -> dict[str, Any]:
+    """A plain completion of a shutoff."""
+    return {
+        "code": "cut_and_locked",
+        "reading": {"value": "1042", "unit": "m3", "how": "dial"},
+        "meter_serial": f"M-{order['service_point']}" if isinstance(order["service_point"], str) else "M-?",
+        "valve_before": "open",
+        "valve_after": "closed",
+        "final_contact": "nobody answered the door",
+        "lock_number": "L1",
+    }
+
+
+def killer(story: Story, name: str, seed: int) -> Callable[[], None]:
+    """Kill a process at seeded instants and start it again, as a supervisor would."""
+
+    def run() -> None:
+        dice = random.Random(seed)
+        for _ in range(KILLS_EACH):
+            time.sleep(dice.uniform(0.2, 3.0))
+            story.processes.kill(name)
+            story.processes.start(name)
+
+    return run
+
+
+def test_killed_twenty_times_each_nothing_is_lost_and_nothing_doubled(story: Story, broker: PrivateBroker) -> None:
+    for n in range(HOUSES):
+        story.house(f"H{n}", f"ACC{n}", step=n)
+    north = story.crew("North")
+    with story.database.transaction() as session:
+        session.execute(insert(Meter), [{"serial": f"R{n}", "unit": "m3"} for n in range(HOUSES)])
+        long_ago = MORNING - timedelta(days=900)
+        session.execute(
+            insert(Device),
+            [{"device": f"dev{n}", "meter": f"R{n}", "unit": "m3", "valid_from": long_ago} for n in range(HOUSES)],
+        )
+    eventually("the ingest listens", lambda: "subscribed" in story.processes.log("ingest").lower())
+
+    stop = threading.Event()
+    killers = [
+        threading.Thread(target=killer(story, name, SEED + i)) for i, name in enumerate(("web", "worker", "ingest"))
+    ]
+    crew = threading.Thread(target=work_through, args=(story, north, stop))
+    for thread in (*killers, crew):
+        thread.start()
+
+    publisher = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    publisher.connect("127.0.0.1", broker.port)
+    publisher.loop_start()
+    sent = []
+    for n in range(HOUSES):
+        story.billing_knows(f"ACC{n}", f"H{n}", past_due="200.00")
+        for k in range(READINGS_EACH):
+            at = rfc3339(MORNING - timedelta(hours=READINGS_EACH - k))
+            body = {
+                "readings": [{"device": f"dev{n}", "value": str(100 + k), "unit": "m3", "measured_at": at, "seq": k}]
+            }
+            sent.append(publisher.publish("curbstop/v1/town/readings", json.dumps(body), qos=1))
+        time.sleep(0.5)
+    for message in sent:
+        message.wait_for_publish(60)
+    for thread in killers:
+        thread.join(300)
+    story.processes.await_web()
+
+    # After the last kill the day's work is finished by itself.
+    try:
+        eventually("every cut closed", lambda: closed(story) == HOUSES, patience_s=150)
+        eventually("every reading stored", lambda: readings(story) == HOUSES * READINGS_EACH, patience_s=60)
+    finally:
+        stop.set()
+        crew.join(60)
+        publisher.loop_stop()
+
+    with story.database.transaction() as session:
+        orders = session.scalar(select(func.count()).select_from(WorkOrder))
+        outcomes = Counter(session.scalars(select(BillingEvent.status)))
+        charges = Counter(session.scalars(select(Charge.account)))
+        undelivered = session.scalar(
+            select(func.count()).select_from(OutboundMessage).where(OutboundMessage.status != "delivered")
+        )
+    assert orders == HOUSES
+    assert set(outcomes) <= {"applied", "joined", "superseded"}
+    assert undelivered == 0
+    lines = Counter(line["account"] for line in story.billing.events("charge.created"))
+    assert lines == charges
+    assert set(lines) == {f"ACC{n}" for n in range(HOUSES)}
+    assert set(lines.values()) == {1}
+    assert Counter(e["account"] for e in story.billing.events("service.disconnected")) == Counter(lines.keys())
+
+
+def closed(story: Story) -> int:
+    """How many shutoffs are closed."""
+    with story.database.transaction() as session:
+        return session.scalar(select(func.count()).select_from(WorkOrder).where(WorkOrder.status == "closed")) or 0
+
+
+def readings(story: Story) -> int:
+    """How many readings of the radio meters are stored."""
+    with story.database.transaction() as session:
+        radio = select(Meter.id).where(Meter.serial.like("R%"))
+        return session.scalar(select(func.count()).select_from(Reading).where(Reading.meter_id.in_(radio))) or 0
