@@ -1,4 +1,4 @@
-"""A billing system for the stories: signs its events, receives ours over real HTTP, and books each invoice line once."""
+"""A billing system for the stories: signs its events, receives ours over real HTTP, books each invoice line once."""
 
 import base64
 import hashlib
@@ -86,7 +86,7 @@ class BillingOffice:
         return event_id
 
     def post(self, event: dict[str, Any], *, id: str) -> httpx.Response:
-        """One signed webhook; the connection may be refused while the web is down, then it is tried again as real senders do."""
+        """One signed webhook, tried again while the web is down, as real senders do."""
         body = json.dumps(event).encode()
         deadline = time.monotonic() + 60
         while True:

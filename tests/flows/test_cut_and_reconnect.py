@@ -116,7 +116,7 @@ def test_a_cut_done_offline_after_the_payment(story: Story) -> None:
     north.does("arrive", order["id"], at=MORNING + timedelta(minutes=15))
     north.does("complete", order["id"], at=MORNING + timedelta(minutes=20), answers={**CUT, "meter_serial": "M-5 Fir"})
 
-    # Back in signal, everything they did is kept, and made good: a free reconnect of the highest priority opens at once,
+    # Back in signal, all they did is kept, and made good: a free reconnect of highest priority opens at once,
     # and she is charged nothing for the visit.
     north.online = True
     results = north.send()

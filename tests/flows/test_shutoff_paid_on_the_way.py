@@ -37,7 +37,7 @@ def test_a_shutoff_that_is_paid_while_the_crew_drives(story: Story) -> None:
         paid_at=rfc3339(paid_at),
     )
 
-    # The truck is recalled: the crew must acknowledge, and until it has, the order says so with the crew's phone number.
+    # The truck is recalled: the crew must acknowledge, and until it has, the order says so.
     eventually("the recall", lambda: story.order(order["id"])["cancel_requested"])
     assert story.order(order["id"])["status"] == "en_route"
     eventually("the recall on the phone", lambda: north.sees(order["id"]).get("cancel_requested"))
