@@ -103,7 +103,8 @@ class OutboundMessage(Base):
     """What we owe a billing system: one row per destination, written in the transaction that made it true.
 
     `seq` orders messages of one (destination, order) and is the cursor of the catch-up feed. `attempt` is the fence: a
-    sender that finds another number than its own has lost its lease. `status`: pending, delivered, parked.
+    sender that finds another number than its own has lost its lease; it only grows, while `tries` starts anew when
+    the message is replayed. `at` is business time, everything else real time. `status`: pending, delivered, parked.
     """
 
     __tablename__ = "outbound_message"
@@ -119,6 +120,8 @@ class OutboundMessage(Base):
             postgresql_where=text("status <> 'delivered'"),
         ),
         Index("ix_outbound_message_order", "order_id", "seq"),
+        # a day's count and sum for one billing system
+        Index("ix_outbound_message_source_at", "source_id", "at"),
         CheckConstraint("status IN ('pending', 'delivered', 'parked')", name="status"),
     )
 
@@ -128,9 +131,11 @@ class OutboundMessage(Base):
     source_id: Mapped[UUID] = mapped_column(ForeignKey("billing_source.id"))
     order_id: Mapped[UUID | None] = mapped_column(ForeignKey("work_order.id"))
     type: Mapped[Str]
+    at: Mapped[Instant]
     body: Mapped[dict[str, Any]] = mapped_column(JSONB)
     status: Mapped[Str] = mapped_column(server_default="pending")
     attempt: Mapped[int] = mapped_column(server_default="0")
+    tries: Mapped[int] = mapped_column(server_default="0")
     next_attempt_at: Mapped[Written]
     leased_until: Mapped[Instant | None]
     created_at: Mapped[Written]

@@ -1,1 +1,7 @@
-"""What we owe others: put, claim, deliver, retry, park, replay."""
+"""What the hub owes billing systems: messages put in the transaction that made them true, delivered at least once."""
+
+from hub.outbox.delivery import signed
+from hub.outbox.messages import CHANNEL, owing, put, replay, undelivered
+from hub.outbox.sender import Sender
+
+__all__ = ["CHANNEL", "Sender", "owing", "put", "replay", "signed", "undelivered"]

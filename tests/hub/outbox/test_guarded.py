@@ -95,7 +95,9 @@ def test_an_address_that_can_never_work_is_refused_when_typed_and_when_called(ur
         guard(PUBLIC).post(url, content=b"{}", headers={})
 
 
-@pytest.mark.parametrize("url", ["https://2130706433/", "https://0x7f.1/", "https://017700000001/", "https://localhost/"])
+@pytest.mark.parametrize(
+    "url", ["https://2130706433/", "https://0x7f.1/", "https://017700000001/", "https://localhost/"]
+)
 def test_other_spellings_of_loopback_reach_nothing(url):
     with pytest.raises((Refused, Unreachable)):
         Guard().post(url, content=b"{}", headers={})
