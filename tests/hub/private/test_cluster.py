@@ -24,8 +24,25 @@ ROOT = Path(__file__).resolve().parents[3]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user or mount a small disk")
 
 
+@pytest.fixture(scope="module")
+def made_before() -> Iterator[Path]:
+    """A data folder whose cluster exists already: copying it is faster than making one."""
+    path = scratch()
+    PrivateCluster(path, sync=False).start().stop()
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
 @pytest.fixture
-def data_dir() -> Iterator[Path]:
+def data_dir(made_before: Path) -> Iterator[Path]:
+    path = scratch()
+    subprocess.run(["cp", "-a", "--reflink=auto", str(made_before / "postgres"), str(path)], check=True)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def empty_dir() -> Iterator[Path]:
     path = scratch()
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -88,13 +105,13 @@ def told(child: "subprocess.Popen[str]") -> tuple[int, str]:
     return int(line[0]), line[1]
 
 
-def test_postgis_answers_and_data_outlives_a_restart(data_dir: Path) -> None:
-    with PrivateCluster(data_dir) as first:
+def test_postgis_answers_and_data_outlives_a_restart(empty_dir: Path) -> None:
+    with PrivateCluster(empty_dir) as first:
         with psycopg.connect(first.url) as connection:
             row = connection.execute("SELECT ST_AsText(ST_Point(1, 2)), current_setting('fsync')").fetchone()
         assert row == ("POINT(1 2)", "on")
         remember(first.url, 1)
-    with PrivateCluster(data_dir) as second:
+    with PrivateCluster(empty_dir) as second:
         assert remembered(second.url) == [1]
 
 
@@ -118,11 +135,11 @@ def test_the_server_knows_nothing_of_the_hubs_environment(data_dir: Path, monkey
 
 
 def test_killed_server_recovers_what_was_committed(data_dir: Path) -> None:
-    first = PrivateCluster(data_dir, sync=False).start()
+    first = PrivateCluster(data_dir).start()
     remember(first.url, 1, 2, 3)
     assert first.pid is not None
     os.kill(first.pid, signal.SIGKILL)
-    with PrivateCluster(data_dir, sync=False) as second:
+    with PrivateCluster(data_dir) as second:
         assert remembered(second.url) == [1, 2, 3]
     first.stop()
 
@@ -157,7 +174,7 @@ def test_start_waits_for_a_server_that_is_still_stopping(data_dir: Path) -> None
 
 
 def test_start_waits_for_backends_that_outlive_a_killed_server(data_dir: Path) -> None:
-    first = PrivateCluster(data_dir, sync=False).start()
+    first = PrivateCluster(data_dir).start()
     remember(first.url, 1)
     connection = psycopg.connect(first.url)
     backend = connection.info.backend_pid
@@ -165,7 +182,7 @@ def test_start_waits_for_backends_that_outlive_a_killed_server(data_dir: Path) -
     assert first.pid is not None
     os.kill(first.pid, signal.SIGKILL)
     threading.Timer(1.0, os.kill, (backend, signal.SIGCONT)).start()
-    with PrivateCluster(data_dir, sync=False) as again:
+    with PrivateCluster(data_dir) as again:
         assert not process.lives(backend)
         assert remembered(again.url) == [1]
     connection.close()
