@@ -1,4 +1,4 @@
-"""Short stories around the valve: a house sold with debt on it, a vacant house, a cut done offline after the payment."""
+"""Short stories around the valve: a house sold with debt on it, a vacant house, a cut made offline after paying."""
 
 from datetime import timedelta
 from decimal import Decimal
