@@ -1,1 +1,1 @@
-"""The crew's API, offline first, and the web app that uses it."""
+"""The crew API, offline first: what a crew must know (`feed`), and what it reports (`mutations`)."""
