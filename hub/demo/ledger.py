@@ -94,7 +94,8 @@ class Ledger:
             connection.execute("INSERT INTO state VALUES ('opened', ?)", (book["currency"],))
             columns = ("account", "service_point", "meter", "name", "phone", "email", "address")
             connection.executemany(
-                "INSERT INTO account (number, service_point, meter, name, phone, email, address) VALUES (?,?,?,?,?,?,?)",
+                "INSERT INTO account (number, service_point, meter, name, phone, email, address) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [tuple(entry[name] for name in columns) for entry in book["accounts"]],
             )
             connection.executemany(
@@ -116,7 +117,13 @@ class Ledger:
     # --- towards the hub -------------------------------------------------------------------------------------------
 
     def _owe(
-        self, connection: sqlite3.Connection, kind: str, at: datetime, data: dict[str, Any], *, message: str | None = None
+        self,
+        connection: sqlite3.Connection,
+        kind: str,
+        at: datetime,
+        data: dict[str, Any],
+        *,
+        message: str | None = None,
     ) -> None:
         """A message to the hub, in the caller's transaction; an account's messages are numbered without a gap."""
         account = data.get("account")
@@ -160,7 +167,8 @@ class Ledger:
         elif kind == "account.opened":
             who = data["customer"]
             connection.execute(
-                "INSERT OR IGNORE INTO account (number, service_point, name, phone, email, service) VALUES (?,?,?,?,?,'opening')",
+                "INSERT OR IGNORE INTO account (number, service_point, name, phone, email, service) "
+                "VALUES (?, ?, ?, ?, ?, 'opening')",
                 (number, data["service_point"], who["name"], who["phone"], who["email"]),
             )
         elif kind == "account.closed":
@@ -207,7 +215,8 @@ class Ledger:
         state = "sent" if sent else "refused" if final else "waiting"
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE outgoing SET state = ?, answer = ?, tries = tries + 1 WHERE message = ?", (state, answer[:300], message)
+                "UPDATE outgoing SET state = ?, answer = ?, tries = tries + 1 WHERE message = ?",
+                (state, answer[:300], message),
             )
 
     # --- from the hub ----------------------------------------------------------------------------------------------
@@ -221,8 +230,8 @@ class Ledger:
             if seen.rowcount:
                 return False
             connection.execute(
-                "INSERT INTO received (message, type, account, work_order, body, at, position) VALUES (?, ?, ?, ?, ?, ?, "
-                "(SELECT coalesce(max(position), 0) + 1 FROM received))",
+                "INSERT INTO received (message, type, account, work_order, body, at, position) "
+                "VALUES (?, ?, ?, ?, ?, ?, (SELECT coalesce(max(position), 0) + 1 FROM received))",
                 (message, kind, data.get("account"), data.get("work_order"), json.dumps(body), utc_text(at)),
             )
             if kind in ("charge.created", "charge.reversed"):
@@ -239,8 +248,8 @@ class Ledger:
         account = data.get("account")
         invoice = f"INV-{at:%Y%m}-{account}"
         booked = connection.execute(
-            "INSERT OR IGNORE INTO invoice_line (charge, account, code, quantity, amount, currency, work_order, bill_to, "
-            "reverses, invoice, at, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO invoice_line (charge, account, code, quantity, amount, currency, work_order, "
+            "bill_to, reverses, invoice, at, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 str(data.get("charge")),
                 account,
@@ -257,7 +266,9 @@ class Ledger:
             ),
         )
         if booked.rowcount and account is not None:
-            self._owe(connection, "charge.posted", at, {"account": account, "charge": data.get("charge"), "invoice": invoice})
+            self._owe(
+                connection, "charge.posted", at, {"account": account, "charge": data.get("charge"), "invoice": invoice}
+            )
 
     def _place_hold(self, connection: sqlite3.Connection, number: str, hold: str, at: datetime) -> None:
         row = connection.execute("SELECT holds FROM account WHERE number = ?", (number,)).fetchone()
