@@ -75,7 +75,10 @@ def _enhanced(envelope: Envelope, data: bytes) -> Decoded:
     bits = int.from_bytes(data[10:51].ljust(41, b"\0"), "little")
     scale = 10 ** ((bits >> 322) & 3)
     register = base + scale * sum((bits >> (14 * i)) & 0x3FFF for i in range(23))
-    return Decoded("readings", [MeterReading(envelope.device, VOLUME, Decimal(register), "l", at, "meter", _flags(data[5], _STATUS_BITS))])
+    return Decoded(
+        "readings",
+        [MeterReading(envelope.device, VOLUME, Decimal(register), "l", at, "meter", _flags(data[5], _STATUS_BITS))],
+    )
 
 
 def _alarm(envelope: Envelope, data: bytes) -> Decoded:
@@ -86,12 +89,13 @@ def _alarm(envelope: Envelope, data: bytes) -> Decoded:
 def _object(envelope: Envelope, fields: dict[str, Any], config: DeviceConfig) -> Decoded:
     """The Actility codec's object: litres, the log spelled out, times in UTC."""
     if "alarmDescription" in fields:
-        words = str(fields["alarmDescription"]).upper()
-        flags = tuple(dict.fromkeys(flag for word, flag in _ALARM_WORDS.items() if word in words))
+        said = str(fields["alarmDescription"]).upper()
+        flags = tuple(dict.fromkeys(flag for word, flag in _ALARM_WORDS.items() if word in said))
         at = strict.instant(fields["date"], "date", zone=config.time_zone) if fields.get("date") else envelope.time
         return Decoded("event_only", [MeterReading(envelope.device, ALARM, None, None, at, "meter", flags)])
     at = strict.instant(fields.get("lastLogTime"), "lastLogTime", zone=config.time_zone)
-    status = fields.get("status") if isinstance(fields.get("status"), dict) else {}
+    stated = fields.get("status")
+    status: dict[str, Any] = stated if isinstance(stated, dict) else {}
     words = {"lowBattery": "low_battery", "permanentError": "permanent_error", "temporaryError": "temporary_error"}
     flags = tuple(flag for name, flag in words.items() if status.get(name) is True)
     now = MeterReading(envelope.device, VOLUME, strict.number(fields.get("lastVolume")), "l", at, "meter", flags)
@@ -99,14 +103,22 @@ def _object(envelope: Envelope, fields: dict[str, Any], config: DeviceConfig) ->
     for entry in fields.get("volumes") or ():
         stamp = strict.instant(entry.get("time"), "time", zone=config.time_zone)
         if stamp != at:
-            found.append(MeterReading(envelope.device, VOLUME, strict.number(entry.get("volume")), "l", stamp, "meter", ("q:historic",)))
+            found.append(
+                MeterReading(
+                    envelope.device, VOLUME, strict.number(entry.get("volume")), "l", stamp, "meter", ("q:historic",)
+                )
+            )
     return Decoded("readings", [*found, now])
 
 
 def recognises(envelope: Envelope) -> bool:
     """By the Actility codec's member names; bytes alone belong to whoever the registry says."""
     fields = envelope.fields
-    return isinstance(fields, dict) and "payloadType" in fields and ("lastVolume" in fields or "alarmDescription" in fields)
+    return (
+        isinstance(fields, dict)
+        and "payloadType" in fields
+        and ("lastVolume" in fields or "alarmDescription" in fields)
+    )
 
 
 def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:

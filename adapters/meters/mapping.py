@@ -11,7 +11,18 @@ from decimal import Decimal
 from typing import Any
 
 from adapters import strict
-from adapters.contracts import INDEX_RAW, VOLUME, Decoded, DeviceConfig, DeviceDecoder, Envelope, Malformed, MeterReading, Refused, TimeSource
+from adapters.contracts import (
+    INDEX_RAW,
+    VOLUME,
+    Decoded,
+    DeviceConfig,
+    DeviceDecoder,
+    Envelope,
+    Malformed,
+    MeterReading,
+    Refused,
+    TimeSource,
+)
 
 _ABSENT = object()
 
@@ -55,7 +66,12 @@ class JsonMapping:
     requires: tuple[str, ...] = ()
     time_path: str | None = None
     version: str = "1"
-    sentinels: tuple[Decimal, ...] = (Decimal("-2147483.648"), Decimal("-32.768"), Decimal(4294967295), Decimal("4294967.295"))
+    sentinels: tuple[Decimal, ...] = (
+        Decimal("-2147483.648"),
+        Decimal("-32.768"),
+        Decimal(4294967295),
+        Decimal("4294967.295"),
+    )
 
 
 def _at(value: Any, path: str) -> Any:
@@ -81,7 +97,11 @@ def _raised(fields: Any, alarm: Alarm) -> bool:
         value = _at(scope, alarm.path)
         if value is _ABSENT or isinstance(value, dict | list):
             continue
-        if (value in alarm.values) if alarm.values else (value is True or (type(value) in (int, Decimal) and value != 0)):
+        if (
+            (value in alarm.values)
+            if alarm.values
+            else (value is True or (type(value) in (int, Decimal) and value != 0))
+        ):
             return True
     return False
 
@@ -90,12 +110,16 @@ def _time(scope: Any, path: str | None, envelope: Envelope, zone: str | None) ->
     if path is not None:
         value = _at(scope, path)
         if value is not _ABSENT and value is not None:
-            found = strict.epoch(value, path) if type(value) in (int, Decimal) else strict.instant(value, path, zone=zone)
+            found = (
+                strict.epoch(value, path) if type(value) in (int, Decimal) else strict.instant(value, path, zone=zone)
+            )
             return found, "meter"
     return envelope.time, envelope.time_source
 
 
-def _reading(layout: JsonMapping, field: Field, scope: Any, envelope: Envelope, config: DeviceConfig) -> MeterReading | None:
+def _reading(
+    layout: JsonMapping, field: Field, scope: Any, envelope: Envelope, config: DeviceConfig
+) -> MeterReading | None:
     value = _at(scope, field.path)
     if value is _ABSENT or value is None:
         return None
@@ -127,7 +151,10 @@ def apply(layout: JsonMapping, envelope: Envelope, config: DeviceConfig) -> Deco
             if reading is not None:
                 found.append(reading)
         newest = max((r.measured_at for r in found if r.measured_at), default=None)
-        readings += [r._replace(flags=("q:historic",)) if newest and r.measured_at and r.measured_at < newest else r for r in found]
+        readings += [
+            r._replace(flags=("q:historic",)) if newest and r.measured_at and r.measured_at < newest else r
+            for r in found
+        ]
     alarms = tuple(dict.fromkeys(alarm.flag for alarm in layout.alarms if _raised(envelope.fields, alarm)))
     if alarms and readings:
         readings = [r if "q:historic" in r.flags else r._replace(flags=r.flags + alarms) for r in readings]
@@ -161,7 +188,14 @@ JSON_MAPPINGS: tuple[JsonMapping, ...] = (
         (Field("Value", unit_path="Unit", time_path="Timestamp", each="values", where=("Type", "Volume")),),
         tuple(
             Alarm("Value", flag, each="values", where=("Type", word))
-            for word, flag in {"Dry": "dry", "Reverse": "backflow", "Leak": "leak", "Burst": "burst", "Tamper": "tamper", "Low Battery": "low_battery"}.items()
+            for word, flag in {
+                "Dry": "dry",
+                "Reverse": "backflow",
+                "Leak": "leak",
+                "Burst": "burst",
+                "Tamper": "tamper",
+                "Low Battery": "low_battery",
+            }.items()
         ),
         requires=("values", "latestVolume"),
     ),
@@ -169,7 +203,11 @@ JSON_MAPPINGS: tuple[JsonMapping, ...] = (
         "innotas_wm",
         "Innotas LoRa water meter (ZS: Zählerstand in m³)",
         (Field("ZS", unit="m3"),),
-        (Alarm("STATUS.ERROR_LECK", "leak"), Alarm("STATUS.ERROR_SABOT", "tamper"), Alarm("STATUS.ERROR_BATT", "low_battery")),
+        (
+            Alarm("STATUS.ERROR_LECK", "leak"),
+            Alarm("STATUS.ERROR_SABOT", "tamper"),
+            Alarm("STATUS.ERROR_BATT", "low_battery"),
+        ),
         requires=("ZS",),
     ),
     JsonMapping(

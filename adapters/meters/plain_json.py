@@ -8,7 +8,17 @@ item does not spoil the others.
 from typing import Any
 
 from adapters import strict
-from adapters.contracts import VOLUME, Decoded, DeviceConfig, DeviceDecoder, Envelope, EnvelopeAdapter, Malformed, MeterReading, Refused
+from adapters.contracts import (
+    VOLUME,
+    Decoded,
+    DeviceConfig,
+    DeviceDecoder,
+    Envelope,
+    EnvelopeAdapter,
+    Malformed,
+    MeterReading,
+    Refused,
+)
 
 
 def recognises(topic: str, payload: bytes) -> bool:

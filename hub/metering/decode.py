@@ -58,14 +58,18 @@ def decode_envelope(envelope: Envelope, config: DeviceConfig) -> tuple[str | Non
     name = envelope.decoder or config.decoder
     decoder = meters.decoder_named(name) if name else meters.recognise_decoder(envelope)
     if decoder is None:
-        detail = f"there is no decoder {name[:60]!r}" if name else "no decoder is named for the device, none recognises it"
+        detail = (
+            f"there is no decoder {name[:60]!r}" if name else "no decoder is named for the device, none recognises it"
+        )
         return name, Decoded("quarantine", reason="no_decoder", detail=detail)
     try:
         return decoder.name, decoder.decode(envelope, config)
     except Malformed as error:
         return decoder.name, Decoded("quarantine", reason=error.reason, detail=error.detail)
     except Exception as error:
-        return decoder.name, Decoded("quarantine", reason="decoder_error", detail=f"{type(error).__name__} in {decoder.name}")
+        return decoder.name, Decoded(
+            "quarantine", reason="decoder_error", detail=f"{type(error).__name__} in {decoder.name}"
+        )
 
 
 def clock_flag(measured_at: datetime, received_at: datetime | None) -> str | None:
@@ -102,7 +106,9 @@ def described(
     dispositions: list[str] = []
     for envelope in opened.envelopes:
         name, decoded = decode_envelope(envelope, config)
-        steps.append(f"device {envelope.device or '-'}, decoder {name or '-'}: {decoded.disposition} {decoded.detail or ''}".rstrip())
+        steps.append(
+            f"device {envelope.device or '-'}, decoder {name or '-'}: {decoded.disposition} {decoded.detail or ''}".rstrip()
+        )
         steps += [f"refused: {bad.reason}, {bad.detail}" for bad in decoded.refused]
         dispositions.append(decoded.disposition)
         result["readings"] += [_shown(reading, config, received_at) for reading in decoded.readings]

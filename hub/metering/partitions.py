@@ -36,7 +36,9 @@ def ensure(connection: "psycopg.Connection[tuple[Any, ...]]", table: Partitioned
     names = {f"{table}_{month:%Y_%m}": month for month in months}
     if not names:
         return
-    found = connection.execute("SELECT n FROM unnest(%s::text[]) n WHERE to_regclass(n) IS NULL", [list(names)]).fetchall()
+    found = connection.execute(
+        "SELECT n FROM unnest(%s::text[]) n WHERE to_regclass(n) IS NULL", [list(names)]
+    ).fetchall()
     if not found:
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
@@ -59,5 +61,5 @@ def ensure_ahead(session: Session, *, months: int = 2) -> None:
     wanted = [month]
     for _ in range(months):
         wanted.append(next_month(wanted[-1]))
-    for table in ("reading", "raw_message"):
-        ensure(raw_of(session), table, wanted)  # type: ignore[arg-type]
+    ensure(raw_of(session), "raw_message", wanted)
+    ensure(raw_of(session), "reading", wanted)
