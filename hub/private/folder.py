@@ -132,15 +132,35 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
+def lives(pid: int) -> bool:
+    """Whether `pid` still runs; one that ended and waits for its parent to notice does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class FolderLock:
-    """One hub per data folder. The kernel drops the lock with the process, so a crash never leaves it behind."""
+    """One hub per data folder. The kernel drops the lock with the last process that inherited it.
+
+    A crash therefore never leaves it behind, and a hub started after one waits for the crashed hub's children.
+    """
 
     def __init__(self, data_dir: Path) -> None:
         self.path = prepare(data_dir) / LOCK_FILE
         self._handle: int | None = None
 
-    def try_acquire(self, command: str) -> bool:
-        """Take the lock and note who has it; False when somebody else does."""
+    def fileno(self) -> int:
+        """The handle to let a child inherit; raises RuntimeError without the lock."""
+        if self._handle is None:
+            raise RuntimeError("only the holder of the lock passes it on")
+        return self._handle
+
+    def try_acquire(self, command: str, *, shared: bool = False) -> bool:
+        """Take the lock and note who has it; False when somebody else does.
+
+        `shared` says that this holder stays, so that other commands may use the servers it runs.
+        """
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -148,18 +168,19 @@ class FolderLock:
             os.close(handle)
             return False
         self._handle = handle
-        self.note(pid=os.getpid(), command=command)
+        self._write({"pid": os.getpid(), "command": command, "shared": shared})
         return True
 
-    def acquire(self, command: str, *, patience: float = 0.0) -> None:
-        """Take the lock; raise CannotStart when a hub runs here.
+    def acquire(self, command: str, *, shared: bool = False, patience: float = 0.0) -> None:
+        """Take the lock; raise CannotStart at once when a hub runs here.
 
-        A short command (`user add`) that has the folder is waited for, up to `patience` seconds.
+        A short command that has the folder, and what a crashed hub left stopping, are waited for: `patience` seconds.
         """
         deadline = time.monotonic() + patience
-        while not self.try_acquire(command):
-            if time.monotonic() >= deadline or self.holder().get("command") == "up":
-                holder = self.holder()
+        while not self.try_acquire(command, shared=shared):
+            holder = self.holder()
+            stays = holder.get("shared") and lives(int(holder.get("pid", 0)))
+            if stays or time.monotonic() >= deadline:
                 raise CannotStart(
                     f"The data folder {self.path.parent} is in use by `curbstop {holder.get('command', 'up')}` "
                     f"(process {holder.get('pid', 'unknown')}): stop that one first, or give this one a folder of its "
@@ -168,12 +189,13 @@ class FolderLock:
             time.sleep(0.1)
 
     def note(self, **facts: Any) -> None:
-        """Write what others may want to know of the holder (process id, command, addresses) into the lock file."""
-        if self._handle is None:
-            raise RuntimeError("only the holder of the lock writes into it")
-        content = json.dumps({**self.holder(), **facts} if "pid" not in facts else facts).encode()
-        os.pwrite(self._handle, content, 0)
-        os.ftruncate(self._handle, len(content))
+        """Add what others may want to know of the holder (addresses) to the lock file."""
+        self._write({**self.holder(), **facts})
+
+    def _write(self, facts: dict[str, Any]) -> None:
+        content = json.dumps(facts).encode()
+        os.pwrite(self.fileno(), content, 0)
+        os.ftruncate(self.fileno(), len(content))
 
     def holder(self) -> dict[str, Any]:
         """What the last holder noted; empty when nobody ever did."""

@@ -10,34 +10,41 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from hub.private.folder import Account, CannotStart
+from hub.private.folder import Account, CannotStart, lives
 
 
 def spawn(
-    words: Sequence[str], *, account: Account | None, dies_with: signal.Signals, log: IO[bytes]
+    words: Sequence[str],
+    *,
+    dies_with: signal.Signals,
+    log: IO[bytes] | int,
+    account: Account | None = None,
+    environment: Mapping[str, str] | None = None,
+    inherits: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
     """Start `words` so that the kernel sends them `dies_with` when the hub is gone, whatever ended it.
 
-    The kernel ties that to the *thread* that started the child, so only the main thread may.
+    The kernel ties that to the *thread* that started the child, so only the main thread may. Without `environment` the
+    child gets a plain one; `inherits` are file descriptors it keeps.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("private servers are started from the main thread: they stop when the starting thread ends")
+        raise RuntimeError("children are started from the main thread: they stop when the starting thread ends")
     if shutil.which("setpriv") is None:
         raise CannotStart("The program `setpriv` is missing: install the package util-linux.")
     prefix = account.prefix() if account else ["setpriv"]
-    command = [*prefix, f"--pdeathsig={dies_with.name.removeprefix('SIG')}", "--", *words]
-    # A session of its own: Ctrl-C in the terminal is for the hub, which stops its servers last.
     return subprocess.Popen(
-        command,
-        cwd="/",
-        env=plain_environment(),
+        [*prefix, f"--pdeathsig={dies_with.name.removeprefix('SIG')}", "--", *words],
+        cwd="/" if environment is None else None,
+        env=plain_environment() if environment is None else environment,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
+        pass_fds=inherits,
+        # A session of its own: Ctrl-C in the terminal is for the hub, which stops its children in the right order.
         start_new_session=True,
     )
 
@@ -71,14 +78,6 @@ def living_in(folder: Path, program: str) -> list[int]:
                 if (entry / "comm").read_text().strip() == program and (entry / "cwd").readlink() == folder:
                     found.append(int(entry.name))
     return found
-
-
-def lives(pid: int) -> bool:
-    """Whether `pid` still runs; one that ended and waits for its parent to notice does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def wait_until_gone(pids: Sequence[int], *, patience: float) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 
-from hub.private import broker, process
+from hub.private import broker, folder
 from hub.private.broker import PrivateBroker
 from hub.private.folder import CannotStart
 from tests.private_servers import scratch
@@ -168,7 +168,7 @@ def test_it_ends_with_a_killed_hub_and_keeps_what_it_had(data_dir: Path) -> None
     publish(there, [b"before the crash"])
     hub.kill()
     hub.communicate()
-    until(lambda: not process.lives(pid), "the broker of a killed hub to end")
+    until(lambda: not folder.lives(pid), "the broker of a killed hub to end")
     with PrivateBroker(data_dir, sync=False) as again:
         back = Client(again, "hub")
         until(lambda: back.received == [b"before the crash"], "the message from before the crash")

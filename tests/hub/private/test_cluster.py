@@ -150,7 +150,7 @@ def test_server_dies_with_a_killed_hub_and_the_next_hub_starts(data_dir: Path) -
     remember(url, 7)
     hub.kill()
     hub.communicate()
-    until(lambda: not process.lives(server), "the server of a killed hub to end")
+    until(lambda: not folder.lives(server), "the server of a killed hub to end")
     with PrivateCluster(data_dir, sync=False) as again:
         assert remembered(again.url) == [7]
 
@@ -166,10 +166,10 @@ def test_start_waits_for_a_server_that_is_still_stopping(data_dir: Path) -> None
     hub.kill()
     hub.communicate()
     time.sleep(0.3)
-    assert process.lives(server)
+    assert folder.lives(server)
     threading.Timer(1.0, os.kill, (row[0], signal.SIGCONT)).start()
     with PrivateCluster(data_dir, sync=False) as again:
-        assert not process.lives(server)
+        assert not folder.lives(server)
         assert remembered(again.url) == [1]
 
 
@@ -183,7 +183,7 @@ def test_start_waits_for_backends_that_outlive_a_killed_server(data_dir: Path) -
     os.kill(first.pid, signal.SIGKILL)
     threading.Timer(1.0, os.kill, (backend, signal.SIGCONT)).start()
     with PrivateCluster(data_dir) as again:
-        assert not process.lives(backend)
+        assert not folder.lives(backend)
         assert remembered(again.url) == [1]
     connection.close()
     first.stop()
@@ -319,7 +319,7 @@ def test_an_ordinary_user_runs_it_in_his_own_folder() -> None:
         assert Path(f"/proc/{server}").stat().st_uid == nobody.pw_uid
         hub.communicate("end\n")
         assert hub.returncode == 0
-        assert not process.lives(server)
+        assert not folder.lives(server)
     finally:
         shutil.rmtree(home)
 
