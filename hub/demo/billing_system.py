@@ -220,7 +220,10 @@ def totals(ledger: Ledger) -> dict[str, Any]:
         ),
         "lines": ledger.value("SELECT count(*) FROM invoice_line"),
         "billed": ledger.value("SELECT coalesce(sum(CAST(amount AS REAL)), 0) FROM invoice_line"),
-        "doubled_lines": ledger.value("SELECT count(*) - count(DISTINCT charge) FROM invoice_line"),
+        "doubled_lines": ledger.value(
+            "SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM invoice_line "
+            "WHERE reverses IS NULL GROUP BY work_order, code, bill_to HAVING count(*) > 1)"
+        ),
         "messages": ledger.value("SELECT count(*) FROM received"),
         "repeats": ledger.value("SELECT coalesce(sum(copies - 1), 0) FROM received"),
         "waiting": ledger.value("SELECT count(*) FROM outgoing WHERE state = 'waiting'"),

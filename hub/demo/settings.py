@@ -1,0 +1,110 @@
+"""The contract between `curbstop demo` and the demo's processes: everything they are told, as environment variables.
+
+    CURBSTOP_DEMO_FOLDER         where the demo keeps its town, its books and its keys
+    CURBSTOP_DEMO_HUB_URL        address of the hub
+    CURBSTOP_DEMO_MQTT_URL       address of the broker
+    CURBSTOP_DEMO_CLOCK          real instant | business instant it stands for | rate
+    CURBSTOP_DEMO_SOURCE         name of the billing system at the hub
+    CURBSTOP_DEMO_BILLING_PORT   port of the billing system's pages (on 127.0.0.1)
+    CURBSTOP_DEMO_GUIDE_PORT     port of the tour's pages (on 127.0.0.1)
+
+Secrets are in `keys.json` in the folder (readable by its owner only):
+`{webhook_secret, dispatcher, analyst, crews: [{id, name, token}], logins: [{email, role, password}]}`.
+Progress of what is being prepared is in `progress.json`: `[{label, done, total}]`; the process ids of the hub's
+workers are in `workers.json`. Pure but for reading these.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub.demo.businesstime import BusinessClock
+
+_PREFIX = "CURBSTOP_DEMO_"
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What every process of the demo needs to know."""
+
+    folder: Path
+    hub_url: str
+    mqtt_url: str
+    clock: BusinessClock
+    source: str
+    billing_port: int
+    guide_port: int
+
+    @property
+    def billing_url(self) -> str:
+        """Address of the billing system."""
+        return f"http://127.0.0.1:{self.billing_port}"
+
+    @property
+    def guide_url(self) -> str:
+        """Address of the tour."""
+        return f"http://127.0.0.1:{self.guide_port}"
+
+    @property
+    def webhook_url(self) -> str:
+        """The hub's door for the billing system."""
+        return f"{self.hub_url}/webhooks/billing/{self.source}"
+
+    @property
+    def town(self) -> Path:
+        """Folder of the town's import files and book."""
+        return self.folder / "town"
+
+    def keys(self) -> dict[str, Any]:
+        """Secrets and tokens."""
+        found: dict[str, Any] = json.loads((self.folder / "keys.json").read_text(encoding="utf-8"))
+        return found
+
+    def book(self) -> dict[str, Any]:
+        """The billing system's first morning and the plan of the weeks to come."""
+        found: dict[str, Any] = json.loads((self.town / "book.json").read_text(encoding="utf-8"))
+        return found
+
+    def document(self, name: str, default: Any) -> Any:
+        """A JSON document that another process rewrites; `default` while there is none."""
+        try:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return default
+
+    def environment(self) -> dict[str, str]:
+        """As environment variables."""
+        return {
+            f"{_PREFIX}FOLDER": str(self.folder),
+            f"{_PREFIX}HUB_URL": self.hub_url,
+            f"{_PREFIX}MQTT_URL": self.mqtt_url,
+            f"{_PREFIX}CLOCK": self.clock.text(),
+            f"{_PREFIX}SOURCE": self.source,
+            f"{_PREFIX}BILLING_PORT": str(self.billing_port),
+            f"{_PREFIX}GUIDE_PORT": str(self.guide_port),
+        }
+
+    @classmethod
+    def from_environment(cls, values: Mapping[str, str] = os.environ) -> "DemoSettings":
+        """The reverse. Raises KeyError naming the variable that is missing."""
+        return cls(
+            folder=Path(values[f"{_PREFIX}FOLDER"]),
+            hub_url=values[f"{_PREFIX}HUB_URL"].rstrip("/"),
+            mqtt_url=values[f"{_PREFIX}MQTT_URL"],
+            clock=BusinessClock.parse(values[f"{_PREFIX}CLOCK"]),
+            source=values[f"{_PREFIX}SOURCE"],
+            billing_port=int(values[f"{_PREFIX}BILLING_PORT"]),
+            guide_port=int(values[f"{_PREFIX}GUIDE_PORT"]),
+        )
+
+
+def write_document(path: Path, value: Any, mode: int = 0o644) -> None:
+    """Replace a JSON file as a whole, so that no reader sees half of it."""
+    half = path.with_name(f"{path.name}.part")
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    half.replace(path)
