@@ -1,0 +1,52 @@
+# Everything a developer or an operator runs. A comment after two hashes is the help text.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# `make test WORKERS=1` runs the tests one after the other.
+WORKERS ?= 2
+TESTS ?= tests
+
+.PHONY: help setup demo up test check lint types imports lock-check lock bench faults
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: system packages (Debian, Ubuntu) and Python packages in .venv
+	@setup/install
+
+demo: setup ## set up, then run a simulated town on this machine
+	$(BIN)/curbstop demo
+
+up: setup ## set up, then run the hub on this machine with its own database and broker
+	$(BIN)/curbstop up
+
+test: setup ## set up, then all tests on a real PostGIS, Mosquitto and Chromium
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
+
+check: setup lock-check lint types imports ## lint, types, import rules and all tests
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
+
+lint:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+lock-check:
+	@if grep -nE '://|file:' requirements.lock; then \
+	  echo "requirements.lock names an address: make it anew with 'make lock'"; exit 1; fi
+
+lock: ## resolve pyproject.toml into requirements.lock (hashed, without addresses); needs uv
+	uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --universal \
+	  --no-header --no-annotate -q -o requirements.lock
+
+bench: setup ## side-by-side benchmarks
+	@for bench in benchmarks/*.py; do \
+	  case "$$bench" in */_*) continue;; esac; \
+	  echo "== $$bench"; $(BIN)/python -m "benchmarks.$$(basename "$$bench" .py)" || exit 1; done
+
+faults: setup ## the full crash campaign: many kills of every process, at seeded instants
+	CURBSTOP_KILLS=$(or $(KILLS),200) $(BIN)/pytest -m faults tests/flows
