@@ -2,8 +2,8 @@
 
 Port 100, 47 bytes ("basic"): clock, status, register, clock and register of the first log entry, 15 hourly increments;
 litres, little-endian. Port 100, 50 or 51 bytes ("enhanced", 24 h): frame version, clock, status, register 23 h ago, 23
-increments of 14 bits and a 2-bit multiplier. Port 103: clock and alarm byte. Layout: the vendor's "Qalcosonic W1 payload"
-document and the codecs in the Actility and The Things Network device catalogues.
+increments of 14 bits and a 2-bit multiplier. Port 103: clock and alarm byte. Layout: the vendor's payload description
+and the codecs in the Actility and The Things Network device catalogues.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Our own JSON over MQTT or HTTP: `{"readings": [{"device", "register", "value", "unit", "measured_at", "seq"}]}`. Pure.
+"""Our own JSON: `{"readings": [{"device", "register", "value", "unit", "measured_at", "seq"}]}`, MQTT or HTTP. Pure.
 
 An item names a `device` (or a `meter` by serial). `register` defaults to `volume`; `unit` may be left out when the
 registry knows it; `measured_at` needs an offset and may be left out for "now"; `flags` may carry alarm words. One bad

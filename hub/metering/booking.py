@@ -1,4 +1,4 @@
-"""Judging one decoded reading: which register of which meter it belongs to, whether its time and value can be true. Pure.
+"""Judging one decoded reading: which register of which meter it is, whether its time and value can be true. Pure.
 
 The result is a `Row` to store, a `Refused` with its reason, or None for a device nobody registered.
 """

@@ -32,6 +32,17 @@ class Opened:
     detail: str | None = None
 
 
+def adapter_name(name: str) -> str | None:
+    """The adapter's own spelling of `name`, or None when there is no such adapter."""
+    adapter = meters.adapter_named(name)
+    return None if adapter is None else adapter.name
+
+
+def adapter_names() -> list[str]:
+    """Every adapter there is."""
+    return sorted(meters.ADAPTERS)
+
+
 def open_message(adapter_name: str | None, topic: str, payload: bytes) -> Opened:
     """Apply the adapter of that name (or the one that recognises the message) to its bytes."""
     adapter: EnvelopeAdapter | None
@@ -84,7 +95,7 @@ def clock_flag(measured_at: datetime, received_at: datetime | None) -> str | Non
 
 
 def cubic_metres(reading: MeterReading, unit: str | None, multiplier: Decimal) -> Decimal | None:
-    """The register in m³. A stated unit is the whole truth; a bare number or pulse takes the registry's unit × multiplier."""
+    """The register in m³. A stated unit is the whole truth; a bare number takes the registry's unit × multiplier."""
     if reading.value is None:
         return None
     if reading.unit is None or reading.unit == "count":

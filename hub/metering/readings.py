@@ -128,6 +128,13 @@ def replay_claimed(session: Session, *, limit: int = 2000) -> int:
     return len(ids)
 
 
+def keep_unread(session: Session, message: Message, reason: str) -> None:
+    """Keep a message without reading it, with a quarantine entry of that reason."""
+    one = _Opened(message, 0, _arrivals(session, [message])[0].received_at, disposition="quarantine", reason=reason)
+    _keep_raw(session, [one])
+    ledger.put_aside(session, [_aside(one, Refused(reason, "kept unread"))], settle=())
+
+
 def _arrivals(session: Session, messages: Sequence[Message]) -> list[_Opened]:
     """Each message with its arrival in business time: now, less the real time it waited, at the clock's rate."""
     now, rate = session.execute(text("SELECT business_now(), coalesce((SELECT rate FROM clock), 1)::float8")).one()

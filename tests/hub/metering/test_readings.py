@@ -94,7 +94,9 @@ def test_a_revising_device_replaces_its_value_and_the_former_is_kept(town: Sessi
     assert (former.value, former.resolution) == ("1", "superseded")
 
 
-@pytest.mark.parametrize("wrong", [b"not json", b'{"readings":[{"value":NaN}]}', b'{"a":1,"a":2}', b"\xff\xfe", b"", b"[]", b"[" * 5000])
+@pytest.mark.parametrize(
+    "wrong", [b"not json", b'{"readings":[{"value":NaN}]}', b'{"a":1,"a":2}', b"\xff\xfe", b"", b"[]", b"[" * 5000]
+)
 def test_a_message_that_cannot_be_read_is_kept_byte_for_byte(town: Session, wrong: bytes) -> None:
     batch = readings.receive(town, [Message("mqtt:test", "curbstop/v1/gw1/readings", wrong, "plain"), plain(item(1))])
     assert batch.dispositions == ["quarantine", "readings"]
@@ -157,7 +159,9 @@ def test_old_readings_are_suspect_live_and_welcome_from_an_import(town: Session)
 
 def test_a_unit_is_never_guessed(town: Session) -> None:
     devices.register(town, device="bare", meter="M3", by="test")
-    batch = readings.receive(town, [plain(item(5, device="bare", unit=None), item(6, NOW - timedelta(hours=1), unit="furlong"))])
+    batch = readings.receive(
+        town, [plain(item(5, device="bare", unit=None), item(6, NOW - timedelta(hours=1), unit="furlong"))]
+    )
     assert outcomes(batch) == [("stored", None), ("stored", None)]
     assert {(row.value, row.value_m3, tuple(row.flags)) for row in stored(town)} == {
         (Decimal(5), None, ("q:unit_unknown",)),
@@ -168,7 +172,9 @@ def test_a_unit_is_never_guessed(town: Session) -> None:
 def test_a_unit_learnt_later_books_the_kept_register_on_replay(town: Session) -> None:
     devices.register(town, device="bare", meter="M3", by="test", unit=None)
     readings.receive(town, [plain(item(5, device="bare", unit=None))])
-    devices.register(town, device="bare", meter="M3", by="test", unit="gal", multiplier=Decimal(10), valid_from=devices.ALWAYS)
+    devices.register(
+        town, device="bare", meter="M3", by="test", unit="gal", multiplier=Decimal(10), valid_from=devices.ALWAYS
+    )
     (before,) = stored(town)
     readings.replay(town, [before.raw_id or 0])
     (after,) = stored(town)
@@ -176,7 +182,9 @@ def test_a_unit_learnt_later_books_the_kept_register_on_replay(town: Session) ->
 
 
 def test_messages_of_unregistered_devices_wait_and_are_booked_after_registration(town: Session) -> None:
-    batch = readings.receive(town, [plain(item(1, device="New-1")), plain(item(2, device="new-1", at=NOW - timedelta(hours=1)), item(9))])
+    batch = readings.receive(
+        town, [plain(item(1, device="New-1")), plain(item(2, device="new-1", at=NOW - timedelta(hours=1)), item(9))]
+    )
     assert [outcome for outcome, _ in outcomes(batch)] == ["unclaimed", "unclaimed", "stored"]
     assert [(row["device"], row["messages"]) for row in devices.unclaimed(town)] == [("new-1", 1)]
     devices.register(town, device="NEW-1", meter="M9", unit="m3", by="test")
@@ -190,7 +198,11 @@ def test_messages_of_unregistered_devices_wait_and_are_booked_after_registration
 
 def test_devices_registered_by_an_import_are_claimed_by_the_next_tick(town: Session) -> None:
     readings.receive(town, [plain(item(1, device="later"))])
-    town.execute(text("INSERT INTO device (id, device, meter, valid_from) VALUES (gen_random_uuid(), 'later', 'M1', '1900-01-01Z')"))
+    town.execute(
+        text(
+            "INSERT INTO device (id, device, meter, valid_from) VALUES (gen_random_uuid(), 'later', 'M1', '1900-01-01Z')"
+        )
+    )
     assert readings.replay_claimed(town) == 1
     assert readings.replay_claimed(town) == 0
     assert len(stored(town)) == 1
@@ -200,7 +212,9 @@ def test_what_the_broker_delivers_again_is_kept_once(town: Session) -> None:
     poison = Message("mqtt:test", "curbstop/v1/gw1/readings", b"poison", "plain")
     readings.receive(town, [plain(item(1, None), received=time.monotonic() - 60), poison])
     poison.redelivered = True
-    batch = readings.receive(town, [plain(item(1, None), redelivered=True), poison, plain(item(2, None), redelivered=True)])
+    batch = readings.receive(
+        town, [plain(item(1, None), redelivered=True), poison, plain(item(2, None), redelivered=True)]
+    )
     assert batch.dispositions == ["repeated", "repeated", "readings"]
     assert [row.value for row in stored(town)] == [Decimal(1), Decimal(2)]
     assert len(quarantined(town)) == 1

@@ -1,0 +1,411 @@
+"""The ingest process: from the MQTT broker to committed readings, each acknowledged only after its commit.
+
+Writes through `hub.metering.readings`, one transaction per batch. The network thread only queues; the main thread takes
+a batch, commits it and acknowledges it in order of arrival, unless the connection it came over is gone. While the
+database is away the process leaves the broker, which keeps the messages, and comes back when it can commit again.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import paho.mqtt.client as mqtt
+import psycopg
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from hub.db import Database, shown
+from hub.errors import ConfigurationError
+from hub.metering import decode, readings
+from hub.metering.ledger import Message
+from hub.settings import Settings
+
+log = structlog.get_logger()
+
+BATCH = 2_000
+# How long a batch may wait for company; a lone message is committed after this.
+LINGER_S = 0.03
+# What the broker may send ahead of our acknowledgements: it bounds the queue, and with it memory.
+RECEIVE_MAXIMUM = 4_000
+QUEUE_BYTES = 64 * 2**20
+MAX_PACKET_BYTES = 2**20
+SESSION_EXPIRY_S = 30 * 86_400
+KEEPALIVE_S = 30
+LOCK_CHECK_S = 5.0
+STANDBY_S = 1.0
+# A main thread that does not come round for so long hangs in something no timeout covers; it is to be started again.
+WATCHDOG_S = 180.0
+# deadlock, serialisation failure, lock timeout: the same batch may simply be tried again
+_TRY_AGAIN = frozenset({"40P01", "40001", "55P03"})
+
+
+class _Away(Exception):
+    """The database or our lock is gone; the session on the broker keeps what we did not acknowledge."""
+
+
+@dataclass(slots=True, frozen=True)
+class Subscription:
+    """A topic filter and the adapter of what arrives under it (None: recognised message by message)."""
+
+    filter: str
+    adapter: str | None
+
+
+@dataclass(slots=True)
+class _Delivery:
+    mid: int
+    generation: int
+    message: Message
+
+
+def subscriptions(entries: list[str]) -> list[Subscription]:
+    """`filter=adapter` or `filter` entries. Raises ConfigurationError for an unknown adapter or overlapping filters."""
+    found = []
+    for entry in entries:
+        topic, _, name = entry.partition("=")
+        adapter = decode.adapter_name(name) if name else None
+        if name and adapter is None:
+            raise ConfigurationError(
+                f"{entry!r} names no adapter the hub has.",
+                field="mqtt_topics",
+                remedy=f"Use one of {', '.join(decode.adapter_names())}.",
+            )
+        if not _valid_filter(topic.strip()):
+            raise ConfigurationError(f"{topic!r} is not an MQTT topic filter.", field="mqtt_topics")
+        found.append(Subscription(topic.strip(), adapter))
+    for position, one in enumerate(found):
+        for other in found[position + 1 :]:
+            if _overlap(one.filter.split("/"), other.filter.split("/")):
+                raise ConfigurationError(
+                    f"{one.filter!r} and {other.filter!r} overlap, so the broker would deliver some messages twice.",
+                    field="mqtt_topics",
+                )
+    return found
+
+
+def _valid_filter(topic: str) -> bool:
+    levels = topic.split("/")
+    alone = all(level in ("+", "#") or not set(level) & {"+", "#"} for level in levels)
+    return bool(topic) and alone and "#" not in levels[:-1] and "\x00" not in topic
+
+
+def _overlap(one: list[str], other: list[str]) -> bool:
+    """Whether a topic exists that both filters match."""
+    if not one or not other:
+        return one == other or (one or other) == ["#"]
+    if "#" in (one[0], other[0]):
+        return True
+    return (one[0] == other[0] or "+" in (one[0], other[0])) and _overlap(one[1:], other[1:])
+
+
+class Inbox:
+    """What arrived and is not committed yet: bounded in bytes, and emptied when its connection is lost."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Delivery] = deque()
+        self._bytes = 0
+        self._generation = 0
+        self._changed = threading.Condition()
+
+    def put(self, mid: int, message: Message) -> None:
+        """Queue a message (network thread); waits while the queue holds too many bytes of this connection."""
+        with self._changed:
+            generation = self._generation
+            self._changed.wait_for(
+                lambda: self._bytes < QUEUE_BYTES or self._generation != generation, timeout=KEEPALIVE_S
+            )
+            self._waiting.append(_Delivery(mid, generation, message))
+            self._bytes += len(message.payload)
+            self._changed.notify_all()
+
+    def take(self, most: int, patience: float) -> list[_Delivery]:
+        """Up to `most` messages in order of arrival, after lingering for company; none after `patience` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._waiting), timeout=patience)
+            if self._waiting:
+                self._changed.wait_for(lambda: len(self._waiting) >= most, timeout=LINGER_S)
+            taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            self._bytes -= sum(len(one.message.payload) for one in taken)
+            self._changed.notify_all()
+            return taken
+
+    def next_generation(self) -> None:
+        """The connection is gone: what it brought will be delivered again, under other packet ids."""
+        with self._changed:
+            self._generation += 1
+            self._waiting.clear()
+            self._bytes = 0
+            self._changed.notify_all()
+
+    def acknowledge(self, client: mqtt.Client, deliveries: list[_Delivery]) -> None:
+        """Acknowledge in order of arrival what came over the present connection.
+
+        An old packet id would acknowledge, and lose, another message; the broker delivers again what is left out.
+        """
+        with self._changed:
+            for one in deliveries:
+                if one.generation == self._generation:
+                    client.ack(one.mid, 1)
+
+
+class Ingest:
+    """One ingest of one name: one session on the broker, one transaction per batch."""
+
+    def __init__(
+        self,
+        database: Database,
+        mqtt_url: str,
+        name: str,
+        wanted: list[Subscription],
+        on_subscribed: Callable[[], None] | None = None,
+    ) -> None:
+        self.database = database
+        self.on_subscribed = on_subscribed
+        self.mqtt_url = mqtt_url
+        self.name = name
+        self.wanted = wanted
+        self.inbox = Inbox()
+        self.stopping = threading.Event()
+        self.connected = threading.Event()
+        self._seen = time.monotonic()
+
+    def run(self) -> None:
+        """Serve until `stopping` is set; database and broker may come and go meanwhile."""
+        threading.Thread(target=self._watch, daemon=True, name="watchdog").start()
+        while not self.stopping.is_set():
+            try:
+                with self._lock() as lock:
+                    if lock is not None:
+                        self._serve(lock)
+            except _Away as error:
+                log.warning("the database is away; messages wait at the broker", why=str(error))
+                self._pause(STANDBY_S)
+
+    def _pause(self, seconds: float) -> None:
+        self._seen = time.monotonic()
+        self.stopping.wait(seconds)
+
+    def _watch(self) -> None:
+        while not self.stopping.wait(5):
+            if time.monotonic() - self._seen > WATCHDOG_S:
+                log.critical("ingest hangs; ending the process so that it is started again", name=self.name)
+                os._exit(70)
+
+    @contextmanager
+    def _lock(self) -> "Iterator[psycopg.Connection[tuple[Any, ...]] | None]":
+        """The connection that holds this name's lock; None when we were told to stop while standing by."""
+        try:
+            connection = self.database.listener()
+        except psycopg.OperationalError as error:
+            raise _Away(str(error).strip()) from error
+        try:
+            waiting = False
+            while not self.stopping.is_set():
+                if self._locked(connection):
+                    yield connection
+                    return
+                if not waiting:
+                    log.info("another ingest of this name runs; standing by", name=self.name)
+                waiting = True
+                self._pause(STANDBY_S)
+            yield None
+        finally:
+            connection.close()
+
+    def _locked(self, connection: "psycopg.Connection[tuple[Any, ...]]") -> bool:
+        try:
+            row = connection.execute(
+                "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"curbstop ingest {self.name}"]
+            ).fetchone()
+        except psycopg.OperationalError as error:
+            raise _Away(str(error).strip()) from error
+        return row is not None and bool(row[0])
+
+    def _serve(self, lock: "psycopg.Connection[tuple[Any, ...]]") -> None:
+        client = self._client()
+        client.loop_start()
+        log.info(
+            "ingest serves", name=self.name, broker=shown(self.mqtt_url), filters=[one.filter for one in self.wanted]
+        )
+        checked = time.monotonic()
+        try:
+            while not self.stopping.is_set():
+                self._seen = time.monotonic()
+                deliveries = self.inbox.take(BATCH, 0.5)
+                if deliveries:
+                    self._commit([one.message for one in deliveries])
+                    self.inbox.acknowledge(client, deliveries)
+                if time.monotonic() - checked > LOCK_CHECK_S:
+                    _still_there(lock)
+                    checked = time.monotonic()
+        finally:
+            client.disconnect()
+            client.loop_stop()
+            self.connected.clear()
+            self.inbox.next_generation()
+
+    def _client(self) -> mqtt.Client:
+        parts = urlsplit(self.mqtt_url)
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self.name, protocol=mqtt.MQTTv5, manual_ack=True)
+        if parts.username:
+            client.username_pw_set(unquote(parts.username), unquote(parts.password) if parts.password else None)
+        secure = parts.scheme in ("mqtts", "ssl")
+        if secure:
+            client.tls_set()
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.reconnect_delay_set(1, 15)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
+        client.connect_async(
+            parts.hostname or "localhost",
+            parts.port or (8883 if secure else 1883),
+            keepalive=KEEPALIVE_S,
+            clean_start=False,
+            properties=properties,
+        )
+        return client
+
+    def _on_connect(
+        self,
+        client: mqtt.Client,
+        userdata: Any,
+        flags: mqtt.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            log.error("the broker refuses us", name=self.name, reason=str(reason))
+            return
+        # no retained messages at subscribing: they are old news without an age
+        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+        client.subscribe([(one.filter, options) for one in self.wanted])
+        self.connected.set()
+
+    def _on_subscribe(self, *_: Any) -> None:
+        """From here on the broker keeps for us whatever is sent."""
+        if self.on_subscribed is not None:
+            self.on_subscribed()
+
+    def _on_disconnect(
+        self, client: mqtt.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self.connected.clear()
+        self.inbox.next_generation()
+        if not self.stopping.is_set():
+            log.warning("connection to the broker lost", name=self.name, reason=str(reason))
+
+    def _on_message(self, client: mqtt.Client, userdata: Any, arrived: mqtt.MQTTMessage) -> None:
+        """Queue, nothing else; an exception here would end paho's network thread."""
+        topic = arrived.topic
+        adapter = self.wanted[0].adapter
+        if len(self.wanted) > 1:
+            adapter = next((one.adapter for one in self.wanted if mqtt.topic_matches_sub(one.filter, topic)), None)
+        self.inbox.put(
+            arrived.mid,
+            Message(
+                f"mqtt:{self.name}",
+                topic,
+                bytes(arrived.payload),
+                adapter,
+                time.monotonic(),
+                arrived.retain,
+                arrived.dup,
+            ),
+        )
+
+    def _commit(self, messages: list[Message]) -> None:
+        """Store a batch; when it cannot be stored as a whole for a reason of its own, message by message."""
+        for _ in range(5):
+            try:
+                with self.database.transaction() as session:
+                    readings.receive(session, messages)
+                return
+            except (psycopg.Error, DBAPIError, PoolTimeout) as error:
+                state = _sqlstate(error)
+                if state in _TRY_AGAIN:
+                    continue
+                if _is_away(error):
+                    raise _Away(str(error).splitlines()[0]) from error
+                log.error("a batch could not be stored at once", error=type(error).__name__, state=state)
+            except Exception:
+                log.exception("a batch could not be stored at once")
+            break
+        if len(messages) == 1:
+            self._keep_only(messages[0])
+            return
+        for message in messages:
+            self._commit([message])
+
+    def _keep_only(self, message: Message) -> None:
+        """A message that our own code stumbles over is kept as it came and put aside."""
+        try:
+            with self.database.transaction() as session:
+                readings.keep_unread(session, message, "pipeline_error")
+        except (psycopg.Error, DBAPIError, PoolTimeout) as error:
+            raise _Away(str(error).splitlines()[0]) from error
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(cause, "sqlstate", None)
+
+
+def _is_away(error: BaseException) -> bool:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError | PoolTimeout)
+
+
+def _still_there(lock: "psycopg.Connection[tuple[Any, ...]]") -> None:
+    """Raises _Away when the connection that holds our name's lock is gone, and with it the lock."""
+    try:
+        lock.execute("SELECT 1")
+    except psycopg.Error as error:
+        raise _Away(str(error).strip()) from error
+
+
+def run(
+    settings: Settings,
+    name: str = "curbstop",
+    topics: list[str] | None = None,
+    on_subscribed: Callable[[], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. `topics` are `filter` or `filter=adapter`, else those of the settings.
+
+    `on_subscribed` is called (network thread) each time the broker has confirmed the subscriptions.
+
+    Raises ConfigurationError when the database or broker is not named, or a topic cannot work.
+    """
+    if settings.database_url is None or settings.mqtt_url is None:
+        raise ConfigurationError(
+            "Ingest needs a database and a broker.", remedy="Set CURBSTOP_DATABASE_URL and CURBSTOP_MQTT_URL."
+        )
+    wanted = subscriptions(topics or settings.mqtt_topics)
+    database = Database(
+        settings.database_url.get_secret_value(), pool_size=2, application_name=f"curbstop ingest {name}"
+    )
+    ingest = Ingest(database, settings.mqtt_url.get_secret_value(), name, wanted, on_subscribed)
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: ingest.stopping.set())
+    try:
+        ingest.run()
+    finally:
+        database.dispose()

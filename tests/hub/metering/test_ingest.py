@@ -1,0 +1,217 @@
+"""From a real broker to a real database: nothing lost, nothing doubled, whoever is killed or restarted."""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from hub.db import Database
+from hub.errors import ConfigurationError
+from hub.ingest import subscriptions
+from hub.metering import devices
+from hub.private.broker import PrivateBroker
+from tests.hub.metering.processes import end, message, publish_all, publisher, reading, start_ingest, until
+from tests.private_servers import start_test_broker, start_test_cluster
+
+
+@pytest.fixture
+def names() -> tuple[str, str]:
+    """A client id and a topic of the test's own: the broker is shared."""
+    mark = uuid4().hex[:10]
+    return f"ingest-{mark}", f"curbstop/v1/{mark}/readings"
+
+
+@pytest.fixture
+def metered(database: Database) -> Database:
+    """A database with devices d0 … d9, each reporting a meter of its own."""
+    with database.transaction() as session:
+        for number in range(10):
+            devices.register(session, device=f"d{number}", meter=f"M{number}", unit="m3", by="test")
+    return database
+
+
+@pytest.fixture
+def running(metered: Database, broker: PrivateBroker, names: tuple[str, str]) -> Iterator[Any]:
+    """An ingest that has subscribed."""
+    process = start_ingest(metered.url, broker.url, name=names[0], topics=[f"{names[1]}=plain"])
+    _await_subscription(broker, names[1], metered)
+    yield process
+    end(process)
+
+
+def _await_subscription(broker: PrivateBroker, topic: str, database: Database) -> None:
+    client = publisher(broker.url)
+
+    def arrived() -> bool:
+        publish_all(client, topic, [message()])
+        return count(database, "raw_message") > 0
+
+    until(arrived)
+    client.disconnect()
+    client.loop_stop()
+    until(lambda: _settled(database))
+    with database.transaction() as session:
+        session.execute(text("DELETE FROM raw_message"))
+
+
+def _settled(database: Database) -> bool:
+    before = count(database, "raw_message")
+    time.sleep(0.3)
+    return count(database, "raw_message") == before
+
+
+def count(database: Database, table: str) -> int:
+    with database.transaction() as session:
+        return int(session.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+def hour(number: int) -> datetime:
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=number)
+
+
+def test_readings_are_committed_once_and_poison_does_not_stall(
+    running: Any, metered: Database, broker: PrivateBroker, names: tuple[str, str]
+) -> None:
+    client = publisher(broker.url)
+    good = [message(reading(f"d{n % 10}", n, hour(n))) for n in range(100)]
+    bad = [b"poison", b"\xff", b'{"readings":1}', b"[" * 400]
+    publish_all(client, names[1], [*good[:50], *bad, *good[50:], good[0]])
+    until(lambda: count(metered, "reading") == 100 and count(metered, "raw_message") == 105)
+    assert count(metered, "quarantine") == 4
+    with metered.transaction() as session:
+        assert session.execute(text("SELECT sum(repeats) FROM reading")).scalar_one() == 1
+    client.disconnect()
+    client.loop_stop()
+
+
+def test_twenty_kills_lose_and_double_nothing(metered: Database, broker: PrivateBroker, names: tuple[str, str]) -> None:
+    chance = random.Random(20)
+    process = start_ingest(metered.url, broker.url, name=names[0], topics=[f"{names[1]}=plain"])
+    _await_subscription(broker, names[1], metered)
+    client = publisher(broker.url)
+    payloads = [message(reading(f"d{n % 10}", n, hour(n // 10))) for n in range(4000)]
+    poison = [f"poison {n}".encode() for n in range(40)]
+    for position, payload in enumerate(poison):
+        payloads.insert(position * 97, payload)
+    sender = threading.Thread(target=publish_all, args=(client, names[1], payloads), kwargs={"pause": 0.001})
+    sender.start()
+    for _ in range(20):
+        time.sleep(chance.uniform(0.02, 0.5))
+        end(process, signal.SIGKILL)
+        process = start_ingest(metered.url, broker.url, name=names[0], topics=[f"{names[1]}=plain"])
+    sender.join(120)
+    until(lambda: count(metered, "reading") == 4000 and count(metered, "quarantine") == 40)
+    until(lambda: _settled(metered))
+    assert count(metered, "raw_message") == 4040
+    assert count(metered, "reading") == 4000
+    with metered.transaction() as session:
+        assert session.execute(text("SELECT sum(repeats) FROM reading")).scalar_one() == 0
+        assert session.execute(text("SELECT count(DISTINCT value) FROM reading")).scalar_one() == 4000
+    assert end(process) == 0
+    client.disconnect()
+    client.loop_stop()
+
+
+def test_a_broker_restart_is_survived(metered: Database, names: tuple[str, str]) -> None:
+    broker = start_test_broker()
+    process = start_ingest(metered.url, broker.url, name=names[0], topics=[f"{names[1]}=plain"])
+    try:
+        _await_subscription(broker, names[1], metered)
+        client = publisher(broker.url)
+        publish_all(client, names[1], [message(reading("d1", n, hour(n))) for n in range(50)])
+        client.disconnect()
+        client.loop_stop()
+        port = broker.port
+        PrivateBroker.stop(broker)
+        broker._wanted = port
+        broker.start()
+        client = publisher(broker.url)
+        publish_all(client, names[1], [message(reading("d2", n, hour(n))) for n in range(50)])
+        until(lambda: count(metered, "reading") == 100)
+        client.disconnect()
+        client.loop_stop()
+    finally:
+        end(process)
+        broker.stop()
+
+
+def test_what_arrives_while_the_database_is_down_is_stored_after_its_return(
+    broker: PrivateBroker, names: tuple[str, str]
+) -> None:
+    from hub import migrations
+
+    cluster = start_test_cluster()
+    migrations.upgrade(cluster.url)
+    database = Database(cluster.url)
+    with database.transaction() as session:
+        devices.register(session, device="d1", meter="M1", unit="m3", by="test")
+    process = start_ingest(cluster.url, broker.url, name=names[0], topics=[f"{names[1]}=plain"])
+    try:
+        _await_subscription(broker, names[1], database)
+        client = publisher(broker.url)
+        publish_all(client, names[1], [message(reading("d1", n, hour(n))) for n in range(200)], pause=0.002)
+        type(cluster).__mro__[1].stop(cluster)  # the data stays
+        publish_all(client, names[1], [message(reading("d1", n, hour(n))) for n in range(200, 400)])
+        cluster.start()
+        until(lambda: _answers(database) and count(database, "reading") == 400)
+        assert count(database, "raw_message") == 400
+        client.disconnect()
+        client.loop_stop()
+    finally:
+        end(process)
+        database.dispose()
+        cluster.stop()
+
+
+def _answers(database: Database) -> bool:
+    try:
+        count(database, "reading")
+    except Exception:
+        return False
+    return True
+
+
+def test_a_second_ingest_of_the_name_stands_by_and_takes_over(
+    running: Any, metered: Database, broker: PrivateBroker, names: tuple[str, str]
+) -> None:
+    second = start_ingest(metered.url, broker.url, name=names[0], topics=[f"{names[1]}=plain"])
+    client = publisher(broker.url)
+    publish_all(client, names[1], [message(reading("d1", n, hour(n))) for n in range(20)])
+    until(lambda: count(metered, "reading") == 20)
+    with metered.transaction() as session:
+        query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+        assert session.execute(text(query)).scalar_one() == 1
+    end(running, signal.SIGKILL)
+    publish_all(client, names[1], [message(reading("d2", n, hour(n))) for n in range(20)])
+    until(lambda: count(metered, "reading") == 40)
+    assert end(second) == 0
+    client.disconnect()
+    client.loop_stop()
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        ["a/+=nothing"],
+        ["a/#/b=plain"],
+        ["a+=plain"],
+        ["a/+=plain", "a/b=plain"],
+        ["#", "curbstop/v1/+/readings=plain"],
+        ["=plain"],
+    ],
+)
+def test_topics_that_cannot_work_are_refused(entries: list[str]) -> None:
+    with pytest.raises(ConfigurationError):
+        subscriptions(entries)
+
+
+def test_topics_that_do_not_meet_are_taken() -> None:
+    found = subscriptions(["curbstop/v1/+/readings=plain", "application/+/device/+/event/+=chirpstack-v4", "site/#"])
+    assert [one.adapter for one in found] == ["plain", "chirpstack_v4", None]
