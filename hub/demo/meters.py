@@ -18,11 +18,10 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from hub.demo import calendar
-from hub.demo.businesstime import pause
+from hub.demo.businesstime import BusinessClock, pause
 from hub.demo.calendar import at_hour, hours_since_start
 from hub.demo.consumption import Meters, ZoneMeters
 from hub.demo.files import ZONE_GATEWAY, ZONE_METERS, zone_meter_device
-from hub.demo.settings import DemoSettings
 from hub.demo.town import Customer
 
 ZONE_EVERY = timedelta(minutes=15)
@@ -73,7 +72,7 @@ class Schedule:
 
 
 def uplink(customer: Customer, at: datetime, register_m3: float) -> Publication:
-    """A ChirpStack v4 `up` event, with the codec's object and the bytes that were on the air (litres, little endian)."""
+    """A ChirpStack v4 `up` event: the codec's object, and the bytes on the air (litres, little endian)."""
     device = str(customer.device)
     counter = int(hours_since_start(at)) if customer.hourly else int(hours_since_start(at) // 24)
     message = {
@@ -184,11 +183,11 @@ def connect(mqtt_url: str) -> Client:
     return client
 
 
-def run(settings: DemoSettings, meters: Meters, zone_meters: ZoneMeters) -> None:
+def run(mqtt_url: str, clock: BusinessClock, meters: Meters, zone_meters: ZoneMeters) -> None:
     """Publish until the process is told to stop."""
-    client = connect(settings.mqtt_url)
-    air = Air(meters, zone_meters, settings.clock.now())
+    client = connect(mqtt_url)
+    air = Air(meters, zone_meters, clock.now())
     while True:
-        for publication in air.until(settings.clock.now()):
+        for publication in air.until(clock.now()):
             client.publish(publication.topic, publication.payload, qos=1)
         pause(0.5)

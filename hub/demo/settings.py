@@ -1,17 +1,16 @@
-"""The contract between `curbstop demo` and the demo's processes: everything they are told, as environment variables.
+"""The contract between `curbstop demo` and the demo's processes: what they are told, and through which files.
 
     CURBSTOP_DEMO_FOLDER         where the demo keeps its town, its books and its keys
     CURBSTOP_DEMO_HUB_URL        address of the hub
     CURBSTOP_DEMO_MQTT_URL       address of the broker
-    CURBSTOP_DEMO_CLOCK          real instant | business instant it stands for | rate
     CURBSTOP_DEMO_SOURCE         name of the billing system at the hub
     CURBSTOP_DEMO_BILLING_PORT   port of the billing system's pages (on 127.0.0.1)
     CURBSTOP_DEMO_GUIDE_PORT     port of the tour's pages (on 127.0.0.1)
+    CURBSTOP_DEMO_SUPERVISOR     process id of the hub's supervisor, whose worker the tour may kill
 
-Secrets are in `keys.json` in the folder (readable by its owner only):
-`{webhook_secret, dispatcher, analyst, crews: [{id, name, token}], logins: [{email, role, password}]}`.
-Progress of what is being prepared is in `progress.json`: `[{label, done, total}]`; the process ids of the hub's
-workers are in `workers.json`. Pure but for reading these.
+Files in the folder: `keys.json` (readable by its owner only) holds `{webhook_secret, dispatcher, analyst, crews: [{id,
+name, token}], logins: [{email, role, password}]}`; `story.json` holds `{clock}` (real instant | business instant it
+stands for | rate) once the story runs; `progress.json` holds `[{label, done, total}]`. Pure but for reading these.
 """
 
 import json
@@ -33,10 +32,10 @@ class DemoSettings:
     folder: Path
     hub_url: str
     mqtt_url: str
-    clock: BusinessClock
     source: str
     billing_port: int
     guide_port: int
+    supervisor: int = 0
 
     @property
     def billing_url(self) -> str:
@@ -68,6 +67,11 @@ class DemoSettings:
         found: dict[str, Any] = json.loads((self.town / "book.json").read_text(encoding="utf-8"))
         return found
 
+    def clock(self) -> BusinessClock | None:
+        """The town's clock; None until the story has begun."""
+        text = self.document("story.json", {}).get("clock")
+        return BusinessClock.parse(text) if text else None
+
     def document(self, name: str, default: Any) -> Any:
         """A JSON document that another process rewrites; `default` while there is none."""
         try:
@@ -81,10 +85,10 @@ class DemoSettings:
             f"{_PREFIX}FOLDER": str(self.folder),
             f"{_PREFIX}HUB_URL": self.hub_url,
             f"{_PREFIX}MQTT_URL": self.mqtt_url,
-            f"{_PREFIX}CLOCK": self.clock.text(),
             f"{_PREFIX}SOURCE": self.source,
             f"{_PREFIX}BILLING_PORT": str(self.billing_port),
             f"{_PREFIX}GUIDE_PORT": str(self.guide_port),
+            f"{_PREFIX}SUPERVISOR": str(self.supervisor),
         }
 
     @classmethod
@@ -94,10 +98,10 @@ class DemoSettings:
             folder=Path(values[f"{_PREFIX}FOLDER"]),
             hub_url=values[f"{_PREFIX}HUB_URL"].rstrip("/"),
             mqtt_url=values[f"{_PREFIX}MQTT_URL"],
-            clock=BusinessClock.parse(values[f"{_PREFIX}CLOCK"]),
             source=values[f"{_PREFIX}SOURCE"],
             billing_port=int(values[f"{_PREFIX}BILLING_PORT"]),
             guide_port=int(values[f"{_PREFIX}GUIDE_PORT"]),
+            supervisor=int(values[f"{_PREFIX}SUPERVISOR"]),
         )
 
 

@@ -1,0 +1,100 @@
+"""A dispatcher who never sleeps: gives ready work to the nearest crew with room, and leaves some for the visitor.
+
+Speaks `/api/v1` with a dispatcher's token; keeps nothing.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+
+from hub.demo.calendar import LOCAL
+from hub.demo.crews import IN_HAND, Crew, metres, place_of
+
+MOST_PER_CREW = 3
+LEFT_FOR_VISITOR = timedelta(hours=3)
+_HANDS_OFF_ONE_IN = 5
+
+
+class Dispatcher:
+    """`step` looks at all open work once and gives out what it may."""
+
+    def __init__(self, client: httpx.Client, crews: list[Crew]) -> None:
+        self.client = client
+        self.crews = crews
+        self.first_seen: dict[str, datetime] = {}
+        self.refused: dict[str, datetime] = {}
+        self.given = 0
+
+    def orders(self, status: str) -> list[dict[str, Any]]:
+        """Every order in a status. Raises httpx.HTTPError."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while True:
+            parameters = {"status": status} | ({"cursor": cursor} if cursor else {})
+            answer = self.client.get("/api/v1/work-orders", params=parameters)
+            answer.raise_for_status()
+            page = answer.json()
+            found += page["items"]
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return found
+
+    def for_visitor(self, order: dict[str, Any], now: datetime) -> bool:
+        """One order in five is left lying for the visitor for a while; nothing urgent is."""
+        seen = self.first_seen.setdefault(order["id"], now)
+        digits = int("".join(c for c in order["number"] if c.isdigit())[-4:] or 0)
+        return digits % _HANDS_OFF_ONE_IN == 4 and order["type"] != "reconnect" and now - seen < LEFT_FOR_VISITOR
+
+    def step(self, now: datetime) -> int:
+        """One look; the number of orders given out. Raises httpx.HTTPError."""
+        load = self._load()
+        given = 0
+        for order in self.orders("ready"):
+            if self.for_visitor(order, now) or now < self.refused.get(order["id"], now):
+                continue
+            crew = self._choose(order, load, now)
+            if crew is not None and self._assign(order, crew, now):
+                load[crew.id] += 1
+                given += 1
+        self.given += given
+        return given
+
+    def _load(self) -> Counter[str]:
+        load: Counter[str] = Counter()
+        for status in IN_HAND:
+            for order in self.orders(status):
+                crew = order["crew"]
+                load[crew["id"] if isinstance(crew, dict) else str(crew)] += 1
+        return load
+
+    def _choose(self, order: dict[str, Any], load: Counter[str], now: datetime) -> Crew | None:
+        local = now.astimezone(LOCAL)
+        if not 7 <= local.hour < 16 or local.weekday() >= 5:
+            return None
+        free = [crew for crew in self.crews if not crew.taken and load[crew.id] < MOST_PER_CREW]
+        return min(free, key=lambda crew: metres(crew.position, place_of(order)) + 300 * load[crew.id], default=None)
+
+    def _assign(self, order: dict[str, Any], crew: Crew, now: datetime) -> bool:
+        answer = self.client.post(
+            f"/api/v1/work-orders/{order['id']}/assign",
+            json={"crew": crew.id},
+            headers={"If-Match": f'"{order["rev"]}"'},
+        )
+        if answer.is_success:
+            return True
+        # Somebody was quicker, or the policy says not now: not asked again at once.
+        self.refused[order["id"]] = now + timedelta(minutes=20)
+        return False
+
+
+def dispatch(robot: Dispatcher, now: Callable[[], datetime], stopping: threading.Event, pause_s: float = 1.0) -> None:
+    """The thread of the robot until told to stop; without an answer it tries again."""
+    while not stopping.wait(pause_s):
+        try:
+            robot.step(now())
+        except (httpx.HTTPError, KeyError, ValueError):
+            stopping.wait(2.0)
