@@ -218,7 +218,10 @@ def work_type(name: str) -> WorkType:
     found = types().get(name)
     if found is None:
         raise NotFound(
-            f"There is no work type {name!r}.", field="type", value=name, remedy=f"Use one of {', '.join(sorted(types()))}."
+            f"There is no work type {name!r}.",
+            field="type",
+            value=name,
+            remedy=f"Use one of {', '.join(sorted(types()))}.",
         )
     return found
 
@@ -251,7 +254,9 @@ def _explain(item: Any) -> str:
     if kind == "literal_error":
         return f"{key}: expected {context['expected']}, found {item['input']!r}"
     if kind == "string_pattern_mismatch":
-        return f"{key}: expected small letters, digits and underscores, beginning with a letter, found {item['input']!r}"
+        return (
+            f"{key}: expected small letters, digits and underscores, beginning with a letter, found {item['input']!r}"
+        )
     message = str(context["error"]) if kind == "value_error" else item["msg"].removeprefix("Input should be ")
     return f"{key}: expected {message}, found {item['input']!r}"
 
@@ -271,7 +276,7 @@ def _contradictions(found: WorkType) -> list[str]:
         if unable.code not in UNABLE_CODES:
             wrong.append(f"{key}: expected one of {', '.join(UNABLE_CODES)}")
         if (unable.then == "retry") != (unable.retry_after_hours is not None):
-            wrong.append(f"{key}.retry_after_hours: expected with then = \"retry\", and only then")
+            wrong.append(f'{key}.retry_after_hours: expected with then = "retry", and only then')
         if unable.code == "nobody_home" and found.gate == "cut":
             wrong.append(f"{key}: expected not to be here, nobody at home never stops a shutoff")
     for field in found.field:
@@ -279,7 +284,7 @@ def _contradictions(found: WorkType) -> list[str]:
         if field.name in COMMON_ANSWERS:
             wrong.append(f"{key}: expected another name, {field.name!r} is an answer of every type")
         if (field.kind == "choice") != bool(field.choices):
-            wrong.append(f"{key}.choices: expected with kind = \"choice\", and only then")
+            wrong.append(f'{key}.choices: expected with kind = "choice", and only then')
         wrong += [
             f"{key}.required_for: expected completion codes of this type, {code!r} is none"
             for code in field.required_for
@@ -301,7 +306,9 @@ def _tariff_mistakes(found: WorkType, line: Tariff, codes: set[str]) -> list[str
     key = f"tariff.{line.code}"
     wrong = [f"{key}.when: expected codes of this type, {code!r} is none" for code in line.when if code not in codes]
     claims = {c.code for c in found.completion if c.claim}
-    wrong += [f"{key}.when: expected no claim, {code!r} means that nothing was done" for code in line.when if code in claims]
+    wrong += [
+        f"{key}.when: expected no claim, {code!r} means that nothing was done" for code in line.when if code in claims
+    ]
     if sum(value is not None for value in (line.fixed, line.per_hour, line.per_field)) != 1:
         wrong.append(f"{key}: expected exactly one of fixed, per_hour, per_field")
     if (line.fixed is None) != (line.field is not None):

@@ -6,8 +6,10 @@ changes; a mistake is mended by a line of the opposite amount that names it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from hub.errors import BadInput
 from hub.work.catalogue import Tariff, WorkType
@@ -29,7 +31,12 @@ class Line:
 
 
 def lines(
-    work_type: WorkType, code: str, answers: Mapping[str, Any], *, caps: Mapping[str, Decimal] | None = None, free: bool = False
+    work_type: WorkType,
+    code: str,
+    answers: Mapping[str, Any],
+    *,
+    caps: Mapping[str, Decimal] | None = None,
+    free: bool = False,
 ) -> list[Line]:
     """The lines that `code` and `answers` give under the tariff of `work_type`, in the order of its file.
 
@@ -68,3 +75,12 @@ def decimal_answer(value: Any) -> Decimal:
 def reversal(quantity: Decimal, amount: Decimal) -> tuple[Decimal, Decimal]:
     """(quantity, amount) of the line that takes a line back: together they are zero."""
     return -quantity, -amount
+
+
+def day_range(begins: date | None, ends: date | None, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
+    """The instants at which the local days [begins, ends) of `zone` begin and end; an open end stays open."""
+
+    def midnight(day: date | None) -> datetime | None:
+        return None if day is None else datetime.combine(day, time(), zone).astimezone(UTC)
+
+    return midnight(begins), midnight(ends)

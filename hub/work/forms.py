@@ -26,7 +26,12 @@ READING: dict[str, Any] = {
             "anyOf": [{"type": "string", "pattern": DECIMAL}, {"type": "number", "minimum": 0, "maximum": 1e15}],
         },
         "unit": {"title": "Unit on the dial", "enum": list(UNITS)},
-        "how": {"title": "How it was read", "type": "string", "maxLength": 40, "examples": ["visual", "touch", "radio", "photo"]},
+        "how": {
+            "title": "How it was read",
+            "type": "string",
+            "maxLength": 40,
+            "examples": ["visual", "touch", "radio", "photo"],
+        },
         "register": {"title": "Which register", "type": "string", "maxLength": 40},
     },
     "required": ["value"],
@@ -102,7 +107,9 @@ def check_answers(work_type: WorkType, answers: Any) -> dict[str, Any]:
     if not isinstance(answers, dict):
         raise BadInput("The answers are not an object.", field="answers", remedy='Send {"code": …, …}.')
     kept: dict[str, Any] = {str(key): value for key, value in storable(answers).items() if value is not None}
-    for error in sorted(_validator(orjson.dumps(schema(work_type))).iter_errors(kept), key=lambda e: [str(p) for p in e.path]):
+    for error in sorted(
+        _validator(orjson.dumps(schema(work_type))).iter_errors(kept), key=lambda e: [str(p) for p in e.path]
+    ):
         where = ".".join(["answers", *(str(part) for part in error.absolute_path)])
         raise BadInput(f"{where}: {_sentence(error, work_type)}", field=where, remedy=_remedy(error, work_type))
     for field in work_type.field:
@@ -121,7 +128,9 @@ def decimal_of(value: Any, field: str) -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if isinstance(value, bool) or not number.is_finite():
-        raise BadInput(f"{field} is not a number.", field=field, value=value, remedy='Send a decimal string, e.g. "1234.5".')
+        raise BadInput(
+            f"{field} is not a number.", field=field, value=value, remedy='Send a decimal string, e.g. "1234.5".'
+        )
     return number
 
 
@@ -129,7 +138,10 @@ def _property(field: FormField) -> dict[str, Any]:
     shapes: dict[str, dict[str, Any]] = {
         "text": {"type": "string", "maxLength": 400},
         "number": {
-            "anyOf": [{"type": "string", "pattern": r"^\d{1,9}(\.\d{1,6})?$"}, {"type": "number", "minimum": 0, "maximum": 1e9}]
+            "anyOf": [
+                {"type": "string", "pattern": r"^\d{1,9}(\.\d{1,6})?$"},
+                {"type": "number", "minimum": 0, "maximum": 1e9},
+            ]
         },
         "integer": {"type": "integer", "minimum": 0, "maximum": 1_000_000_000},
         "yes_no": {"type": "boolean"},
@@ -153,7 +165,8 @@ def _sentence(error: Any, work_type: WorkType) -> str:
 
 def _remedy(error: Any, work_type: WorkType) -> str:
     if list(error.absolute_path) == ["code"] or error.validator == "required":
-        return f"Codes: {', '.join(c.code for c in work_type.completion)}; the form is at /api/v1/work-types/{work_type.type}."
+        codes = ", ".join(c.code for c in work_type.completion)
+        return f"Codes: {codes}; the form is at /api/v1/work-types/{work_type.type}."
     if error.validator == "enum":
         return f"Use one of {', '.join(map(str, error.validator_value))}."
     if error.validator == "additionalProperties":

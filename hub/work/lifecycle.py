@@ -174,7 +174,10 @@ _REMEDIES: dict[tuple[State, Event], str] = {
     (S.ASSIGNED, E.ASSIGN): "Another crew has it: unassign it first.",
     (S.HELD, E.ASSIGN): "Release it first.",
     **{
-        (state, E.UNASSIGN): "The crew has left: ask for the order back with hold or cancel, then record that the crew was told."
+        (
+            state,
+            E.UNASSIGN,
+        ): "The crew has left: ask for the order back with hold or cancel, then record that the crew was told."
         for state in ON_THE_ROAD
     },
     **{(state, E.COMPLETE): "Assign it to the crew that did the work first." for state in (S.HELD, S.READY)},
@@ -213,10 +216,10 @@ def document() -> str:
         "",
         "## Every pair",
         "",
-        "A state name is the next state. `flag`: the crew is on the road, so `cancel_requested` goes up and the order ends",
-        "`held` (after hold) or `cancelled` (after cancel) when the crew answers. A star marks such answers: with the flag",
-        "up they lead where the flag says. `exception`: the state stays and the dispatcher gets both sides. An empty cell",
-        "is refused with 409 `illegal-transition`. Notes are taken in every state and change none.",
+        "A state name is the next state. `flag`: the crew is on the road, so `cancel_requested` goes up and the order",
+        "ends `held` (after hold) or `cancelled` (after cancel) when the crew answers. A star marks such answers: with",
+        "the flag up they lead where the flag says. `exception`: the state stays, both sides are kept. An empty cell is",
+        "refused with 409 `illegal-transition`. Notes are taken in every state and change none.",
         "",
         f"| event | {' | '.join(f'`{state}`' for state in State)} |",
         "|---|" + "---|" * len(State),
@@ -227,8 +230,8 @@ def document() -> str:
     lines += [
         "",
         "Reopening takes a finished order back until billing has been told of its end; after that it opens a linked",
-        "follow-up order instead. A shutoff passes the policy when it is opened, given out, driven to and reached, and is",
-        "judged once more when it is completed; that last judgement is recorded and refuses nothing.",
+        "follow-up order instead. A shutoff passes the policy when it is opened, given out, driven to and reached, and",
+        "is judged once more when it is completed; that last judgement is recorded and refuses nothing.",
         "",
     ]
     return "\n".join(lines)

@@ -1,0 +1,511 @@
+"""The end of field work: completed, unable, a claim at the door, or a report that came too late.
+
+Writes the order, place facts, the reading, charges, exceptions, follow-up orders, change log and outbound messages in
+the caller's transaction: together or not at all.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from hub import clock
+from hub.errors import BadInput, storable, storable_text
+from hub.models import WorkOrder
+from hub.work import (
+    charges,
+    dispatching,
+    forms,
+    invoicing,
+    lifecycle,
+    opening,
+    places,
+    register_reads,
+    steps,
+    withdrawal,
+)
+from hub.work.catalogue import UNABLE_CODES, Completion, WorkType, of_snapshot
+from hub.work.lifecycle import Event, State
+from hub.work.policy import fee_caps
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What somebody reports of an order, and how it came.
+
+    `at` is when it happened as far as it can be believed (never after now), `claimed_at` what the device says.
+    """
+
+    by: str
+    code: str
+    answers: dict[str, Any]
+    at: datetime
+    now: datetime
+    claimed_at: datetime | None
+    via: str
+    crew_id: UUID | None
+    position: dict[str, Any] | None
+    offline: bool
+    rev: int
+
+    def record(self, **more: Any) -> dict[str, Any]:
+        """The report as an order keeps it."""
+        return {
+            "code": self.code,
+            "answers": self.answers,
+            "via": self.via,
+            "by": self.by,
+            "crew": str(self.crew_id) if self.crew_id else None,
+            "at": self.at.isoformat(),
+            "received_at": self.now.isoformat(),
+            "device_at": self.claimed_at.isoformat() if self.claimed_at else None,
+            "position": self.position,
+            "offline": self.offline,
+            "rev_seen": self.rev,
+            **more,
+        }
+
+
+def complete(
+    session: Session,
+    order_id: UUID,
+    *,
+    by: str,
+    answers: Mapping[str, Any],
+    at: datetime | None = None,
+    via: str = "device",
+    position: dict[str, Any] | None = None,
+    offline: bool = False,
+    crew_id: UUID | None = None,
+    rev: int | None = None,
+) -> WorkOrder:
+    """The work is done as `answers` say, at `at` (default now), told through `via` (device, radio, paper).
+
+    The order is `completed` afterwards, or `held` (cancelled, if it was to be) after a claim at the door. A report by
+    a crew that no longer has the order changes neither its state nor its crew: it is kept with both sides as an
+    exception. `crew_id` names the crew that reports for itself. Raises BadInput for answers that do not fit the form of
+    the type, NotFound for another crew's order, IllegalTransition.
+    """
+    order = steps.lock(session, order_id, rev=rev)
+    work_type = steps.work_type_of(order)
+    kept = forms.check_answers(work_type, answers)
+    completion = work_type.completion_of(kept["code"])
+    assert completion is not None
+    _refuse_contradiction(completion, kept)
+    report = _report(session, order, by, kept["code"], kept, at, via, position, offline, crew_id)
+    if _is_late(session, order, crew_id, via):
+        _late(session, order, work_type, completion, report)
+        return order
+    steps.check_mine(order, crew_id)
+    if completion.claim:
+        _claim(session, order, completion, report)
+    else:
+        _complete(session, order, work_type, completion, report)
+    return order
+
+
+def unable(
+    session: Session,
+    order_id: UUID,
+    *,
+    by: str,
+    code: str,
+    at: datetime | None = None,
+    via: str = "device",
+    remark: str | None = None,
+    position: dict[str, Any] | None = None,
+    offline: bool = False,
+    crew_id: UUID | None = None,
+    rev: int | None = None,
+    answers: Mapping[str, Any] | None = None,
+) -> WorkOrder:
+    """The work could not be done for the reason `code`; the type says what follows.
+
+    `retry` opens a linked follow-up order for later, until the type's number of attempts is reached; `escalate` puts it
+    before a dispatcher; `return_to_billing` leaves it to billing. With the flag up the order ends where the flag says.
+    Raises BadInput for a code the type does not list, NotFound for another crew's order, IllegalTransition.
+    """
+    order = steps.lock(session, order_id, rev=rev)
+    work_type = steps.work_type_of(order)
+    declared = work_type.unable_of(code)
+    if declared is None:
+        raise BadInput(
+            f"{storable_text(code)[:80]!r} is no reason why a {work_type.type} could not be done.",
+            field="code",
+            remedy=f"Use one of {', '.join(u.code for u in work_type.unable)}.",
+        )
+    told = storable({**(answers or {}), **({"remark": remark} if remark else {})})
+    report = _report(session, order, by, code, told, at, via, position, offline, crew_id)
+    if _is_late(session, order, crew_id, via):
+        steps.log(session, order, by=by, verb="late_report", detail=report.record(unable=True), crew_id=crew_id)
+        return order
+    steps.check_mine(order, crew_id)
+    step = steps.step_of(order, Event.UNABLE)
+    skipped = lifecycle.skipped(State(order.status), Event.UNABLE)
+    if order.cancel_requested is not None:
+        steps.log(session, order, by=by, verb="unable_reported", detail=report.record(skipped=skipped))
+        withdrawal.answer_flag(session, order, by=by, at=report.now, told=via)
+        return order
+    attempt = int(order.details.get("attempt", 1))
+    then = "escalate" if declared.then == "retry" and attempt >= work_type.max_attempts else declared.then
+    record = report.record(unable=True, then=then, skipped=skipped, attempt=attempt)
+    steps.change(session, order, status=str(step.to), completion=record, ended_at=report.at)
+    steps.log(session, order, by=by, verb="unable", detail=record)
+    steps.owe(session, order, "work_order.unable", code=code, then=then, remark=told.get("remark"))
+    _charge(session, order, work_type, report)
+    if then == "retry":
+        assert declared.retry_after_hours is not None
+        later = report.now + timedelta(hours=declared.retry_after_hours)
+        again = opening.follow_up(session, order, by="hub", not_before=later, details={"attempt": attempt + 1})
+        steps.log(session, order, by="hub", verb="followed_up", detail={"follow_up": again.number, "not_before": later})
+    elif then == "escalate":
+        text = f"{order.number} could not be done: {UNABLE_CODES[code].lower()}."
+        _except(session, order, "escalated", text, report)
+    return order
+
+
+def _report(
+    session: Session,
+    order: WorkOrder,
+    by: str,
+    code: str,
+    answers: dict[str, Any],
+    at: datetime | None,
+    via: str,
+    position: dict[str, Any] | None,
+    offline: bool,
+    crew_id: UUID | None,
+) -> _Report:
+    if via not in ("device", "radio", "paper"):
+        raise BadInput(
+            "It is not said how the report came.",
+            field="via",
+            value=storable_text(via)[:40],
+            remedy="Use radio or paper.",
+        )
+    now = clock.now(session)
+    lost_by = order.details.get("withdrawal", {}).get("crew_id")
+    crew = crew_id or order.crew_id or (UUID(lost_by) if lost_by else None)
+    return _Report(by, code, answers, min(at or now, now), now, at, via, crew, storable(position), offline, order.rev)
+
+
+def _is_late(session: Session, order: WorkOrder, crew_id: UUID | None, via: str) -> bool:
+    """Whether this is a report on an order that its crew no longer has.
+
+    A crew may report what it once had, whatever became of it. A dispatcher may enter a late report only for an order
+    that was taken from a crew.
+    """
+    if crew_id is not None:
+        in_hand = order.status in lifecycle.IN_HAND and order.crew_id == crew_id
+        return not in_hand and dispatching.had_by(session, order, crew_id)
+    return order.status in (State.CANCELLED, State.HELD) and "withdrawal" in order.details
+
+
+def _refuse_contradiction(completion: Completion, answers: Mapping[str, Any]) -> None:
+    """Refuse a code and a valve that contradict each other: only the reporter knows which is right."""
+    left = answers.get("valve_after")
+    wrong = {"off": ("open", "restricted"), "restricted": ("open", "closed"), "on": ("closed",)}
+    if completion.service and left in wrong[completion.service]:
+        raise BadInput(
+            f"{completion.title}, but the valve was left {left}.",
+            field="answers.valve_after",
+            value=left,
+            remedy="Correct the code or the valve.",
+        )
+
+
+def _complete(session: Session, order: WorkOrder, work_type: WorkType, completion: Completion, report: _Report) -> None:
+    step = steps.step_of(order, Event.COMPLETE)
+    stopped = order.cancel_requested if _cuts(work_type, completion) else None
+    judgement = _judgement(session, order, completion, report)
+    record = report.record(
+        skipped=lifecycle.skipped(State(order.status), Event.COMPLETE),
+        judgement=judgement,
+        cancel_requested=order.cancel_requested,
+        place_before=_place_before(session, order),
+    )
+    values: dict[str, Any] = {
+        "status": str(step.to),
+        "completion": record,
+        "cancel_requested": None,
+        "ended_at": report.at,
+    }
+    steps.change(session, order, **values)
+    steps.log(session, order, by=report.by, verb="completed", detail=_shown(record))
+    reads = _reads(session, order, completion, report)
+    steps.owe(session, order, "work_order.completed", code=report.code, reads=reads, at=report.at, via=report.via)
+    _tell_reads(session, order, reads)
+    _change_place(session, order, completion, report)
+    _charge(session, order, work_type, report)
+    if completion.exception:
+        _except(session, order, report.code, completion.exception, report)
+    if _cuts(work_type, completion):
+        if stopped is not None:
+            _undo_cut(session, order, report, because=stopped["reason"])
+        elif judgement is not None and not judgement["allowed"]:
+            _except(
+                session,
+                order,
+                "cut_against_policy",
+                f"{order.number} was cut although the policy did not allow it.",
+                report,
+            )
+    _complete_joined(session, order, completion, report, reads)
+
+
+def _cuts(work_type: WorkType, completion: Completion) -> bool:
+    return work_type.gate == "cut" and completion.service in ("off", "restricted")
+
+
+def _judgement(session: Session, order: WorkOrder, completion: Completion, report: _Report) -> dict[str, Any] | None:
+    """What the policy says of a cut that has happened: recorded, never a reason to refuse the fact."""
+    if completion.service not in ("off", "restricted"):
+        return None
+    decision = steps.judge(session, order, "completion", at=report.at)
+    if decision is None:
+        return None
+    return {"allowed": decision.allowed, "reasons": steps.reasons_of(decision)}
+
+
+def _place_before(session: Session, order: WorkOrder) -> dict[str, Any]:
+    if order.service_point is None:
+        return {}
+    return {fact: known.as_json() for fact, known in places.facts(session, order.service_point).items()}
+
+
+def _shown(record: dict[str, Any]) -> dict[str, Any]:
+    """The part of a report that belongs on the timeline."""
+    return {
+        key: value
+        for key, value in record.items()
+        if key not in ("place_before", "rev_seen") and value not in (None, [], {})
+    }
+
+
+def _claim(session: Session, order: WorkOrder, completion: Completion, report: _Report) -> None:
+    """Nothing was turned off. The order waits for proof, and billing hears what the customer said."""
+    step = steps.step_of(order, Event.CLAIM)
+    assert completion.claim is not None and completion.proof_hours is not None
+    until = report.now + timedelta(hours=completion.proof_hours)
+    skipped = lifecycle.skipped(State(order.status), Event.CLAIM)
+    steps.log(
+        session,
+        order,
+        by=report.by,
+        verb="claimed",
+        detail=_shown(report.record(claim=completion.claim, skipped=skipped)),
+    )
+    reads = _reads(session, order, completion, report)
+    evidence = {"code": report.code, "remark": report.answers.get("remark"), "proof_until": until}
+    steps.owe(session, order, "customer.claimed", claim=completion.claim, evidence=evidence, at=report.at)
+    _tell_reads(session, order, reads)
+    _change_place(session, order, completion, report)
+    if step.to is State.CANCELLED:
+        withdrawal.answer_flag(session, order, by=report.by, at=report.now, told=report.via)
+        return
+    reason = {
+        "code": f"claim_{completion.claim}",
+        "text": completion.title,
+        "citation": None,
+        "until": until.isoformat(),
+    }
+    raised = order.cancel_requested or {}
+    earliest = [until, *([datetime.fromisoformat(raised["earliest_at"])] if raised.get("earliest_at") else [])]
+    withdrawal.end_held(
+        session,
+        order,
+        by=report.by,
+        at=report.now,
+        reasons=[*raised.get("reasons", []), reason],
+        earliest_at=max(earliest),
+        told=report.via,
+    )
+
+
+def _late(session: Session, order: WorkOrder, work_type: WorkType, completion: Completion, report: _Report) -> None:
+    """Work on an order that its crew no longer has: facts are facts, the order stays as it is, a person decides."""
+    steps.step_of(order, Event.LATE_REPORT)
+    ours = {
+        "status": order.status,
+        "rev": order.rev,
+        "crew": str(order.crew_id) if order.crew_id else None,
+        "withdrawal": order.details.get("withdrawal"),
+        "completion": _shown(order.completion or {}),
+    }
+    theirs = report.record(judgement=_judgement(session, order, completion, report))
+    text = f"{order.number} is {order.status}, and a crew reports: {completion.title.lower()}."
+    steps.except_for_dispatcher(session, order, kind="late_report", text=text, ours=ours, theirs=theirs, at=report.now)
+    steps.log(session, order, by=report.by, verb="late_report", detail=_shown(theirs), crew_id=report.crew_id)
+    if completion.claim:
+        evidence = {"code": report.code, "remark": report.answers.get("remark"), "proof_until": None}
+        steps.owe(session, order, "customer.claimed", claim=completion.claim, evidence=evidence, at=report.at)
+    _tell_reads(session, order, _reads(session, order, completion, report))
+    _change_place(session, order, completion, report)
+    if _cuts(work_type, completion) and order.status not in (State.COMPLETED, State.CLOSED):
+        _charge(session, order, work_type, report)
+        _undo_cut(session, order, report, because="the order had been taken back")
+
+
+def _undo_cut(session: Session, order: WorkOrder, report: _Report, *, because: str) -> None:
+    """The water of somebody who should have kept it is off: on again at once, at nobody's cost but ours."""
+    invoicing.reverse_all(session, order, at=report.now)
+    text = f"{order.number} was cut after it had been stopped ({because})."
+    _except(session, order, "cut_after_stop", text, report)
+    again = opening.open_order(
+        session,
+        type="reconnect",
+        by="hub",
+        account=order.account,
+        service_point=order.service_point,
+        meter=order.meter,
+        source_id=order.source_id,
+        reference=None,
+        note=text,
+        details={"free": True, "undoes": str(order.id)},
+        priority=1,
+    )
+    detail = {"order": again.order.number, "how": again.how, "because": because}
+    steps.log(session, order, by="hub", verb="reconnect_opened", detail=detail, crew_id=report.crew_id)
+
+
+def _except(session: Session, order: WorkOrder, kind: str, text: str, report: _Report) -> None:
+    ours = {"status": order.status, "rev": order.rev}
+    steps.except_for_dispatcher(session, order, kind=kind, text=text, ours=ours, theirs=report.record(), at=report.now)
+    steps.log(session, order, by="hub", verb="exception", detail={"kind": kind, "text": text})
+
+
+def _reads(session: Session, order: WorkOrder, completion: Completion, report: _Report) -> list[dict[str, Any]]:
+    """The reading that came with the report, booked through the same pipeline as every other."""
+    reading = report.answers.get("reading")
+    meter = report.answers.get("meter_serial") or order.meter
+    if order.meter and meter != order.meter:
+        text = f"{order.number} names meter {order.meter}, the crew saw {meter}."
+        _except(session, order, "serial_mismatch", text, report)
+    if reading is None:
+        return []
+    kind = completion.read_kind or "check"
+    return [
+        register_reads.capture(
+            session, meter=meter, reading=reading, at=report.at, kind=kind, source=f"order:{order.number}"
+        )
+    ]
+
+
+def _tell_reads(session: Session, order: WorkOrder, reads: list[dict[str, Any]], **about: Any) -> None:
+    for read in reads:
+        steps.owe(session, order, "reading.captured", **{"at": read["read_at"], **read, **about})
+
+
+def _change_place(session: Session, order: WorkOrder, completion: Completion, report: _Report) -> None:
+    """Place facts after the report, and what billing hears of them."""
+    if order.service_point is not None:
+        found = {
+            "valve": report.answers.get("valve_after") or completion.valve,
+            "meter": completion.meter,
+            "lock": completion.lock,
+        }
+        for fact, state in found.items():
+            if state is None:
+                continue
+            # what was opened by this report is open whatever the code's reason for closing would have been
+            why = completion.why if state in ("closed", "restricted", "on") else None
+            places.note(
+                session,
+                order.service_point,
+                cast(places.Fact, fact),
+                state,
+                since=report.at,
+                order_id=order.id,
+                reason=why,
+                account=order.account if why == "nonpayment" else None,
+            )
+    if completion.service in ("off", "restricted"):
+        valve = "restricted" if completion.service == "restricted" else "closed"
+        steps.owe(
+            session, order, "service.disconnected", code=report.code, valve=valve, why=completion.why, at=report.at
+        )
+    elif completion.service == "on":
+        steps.owe(session, order, "service.restored", code=report.code, valve="open", at=report.at)
+    if completion.tamper:
+        steps.owe(
+            session,
+            order,
+            "tamper.found",
+            code=report.code,
+            evidence={"remark": report.answers.get("remark")},
+            at=report.at,
+        )
+
+
+def _charge(
+    session: Session,
+    order: WorkOrder,
+    work_type: WorkType,
+    report: _Report,
+    *,
+    account: str | None = None,
+    **about: Any,
+) -> None:
+    code = str(about.get("code", report.code))
+    free = bool(order.details.get("free"))
+    lines = charges.lines(work_type, code, report.answers, caps=_caps(session, work_type, order, report), free=free)
+    about.pop("code", None)
+    invoicing.store(session, order, lines, at=report.at, account=account or order.account, **about)
+
+
+def _caps(session: Session, work_type: WorkType, order: WorkOrder, report: _Report) -> Mapping[str, Decimal]:
+    if not any(line.cap for line in work_type.tariff):
+        return {}
+    return fee_caps(session, account=order.account, service_point=order.service_point, at=report.at)
+
+
+def _complete_joined(
+    session: Session, order: WorkOrder, completion: Completion, report: _Report, reads: list[dict[str, Any]]
+) -> None:
+    """One visit served several requests: each account gets its own completion, its own read and its own lines."""
+    for request in order.details.get("joined", []):
+        work_type = of_snapshot(request["type_snapshot"])
+        code = _code_for(work_type, completion, report)
+        about = withdrawal.request_data(request)
+        if code is None:
+            left_open = f"{request['type']} of {request['account']}"
+            text = f"{order.number} ended as {completion.title.lower()}, which leaves {left_open} open."
+            _except(session, order, "joined_request_open", text, report)
+            continue
+        mine = work_type.completion_of(code)
+        kind = mine.read_kind if mine and mine.read_kind else "check"
+        theirs = [{**read, "kind": kind} for read in reads]
+        steps.owe(
+            session, order, "work_order.completed", code=code, reads=theirs, at=report.at, via=report.via, **about
+        )
+        _tell_reads(session, order, theirs, **about)
+        if mine and mine.service == "on":
+            steps.owe(session, order, "service.restored", code=code, valve="open", at=report.at, **about)
+        _charge(session, order, work_type, report, code=code, **about)
+
+
+# How the end of one half of a change of occupants reads for the other half, by whether the water is on afterwards.
+_OTHER_HALF = {
+    "move_in": {True: "on", False: "read_only"},
+    "move_out": {True: "read_left_on", False: "read_turned_off"},
+}
+
+
+def _code_for(work_type: WorkType, completion: Completion, report: _Report) -> str | None:
+    """The completion code of a joined request, or None when the visit did not do its work."""
+    if not completion.needs_reading or "reading" not in report.answers:
+        return None
+    if work_type.completion_of(report.code) is not None:
+        return report.code
+    water_on = (report.answers.get("valve_after") or completion.valve or "open") == "open"
+    return _OTHER_HALF.get(work_type.type, {}).get(water_on)
+
+
+def completion_of(session: Session, order_id: UUID) -> dict[str, Any] | None:
+    """What was reported of an order, or None."""
+    return session.scalar(select(WorkOrder.completion).where(WorkOrder.id == order_id))
