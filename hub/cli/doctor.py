@@ -23,13 +23,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 from hub import migrations
 from hub.db import psycopg_url, shown
 from hub.errors import CurbstopError
-from hub.private import broker, cluster, shared_broker, shared_database
+from hub.private import broker, cluster, shared_broker, shared_database, supervisor
 from hub.private.folder import ROOT_PLACE, prepare
 from hub.settings import Settings, load
 
 LOW_DISK_BYTES = 2 * 2**30
 CLOCK_TOLERANCE_S = 2.0
 OLDEST_SERVER = 130000
+ANSWER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def configuration(settings: Settings) -> Iterator[Finding]:
 
 def _unknown_variables() -> list[str]:
     known = {f"CURBSTOP_{name.upper()}" for name in Settings.model_fields}
-    known |= {f"{name}_FILE" for name in known} | {"CURBSTOP_SAMPLES"}
+    known |= {f"{name}_FILE" for name in known} | {"CURBSTOP_SAMPLES", supervisor.READY_FD}
     return sorted(name for name in os.environ if name.startswith("CURBSTOP_") and name not in known)
 
 
@@ -219,7 +220,7 @@ def connection_refused(url: str) -> str | None:
     except (OSError, socket.gaierror) as error:
         return f"does not answer ({error}): start the broker, or correct the address."
     client.loop_start()
-    done.wait(10)
+    done.wait(ANSWER_S)
     client.disconnect()
     client.loop_stop()
     if not answer:

@@ -134,7 +134,7 @@ def ingest(
     settings = _with_broker(_with_database(load()))
     from hub import ingest as process
 
-    process.run(settings, name, topics)
+    process.run(settings, name, topics, on_subscribed=lambda: supervisor.tell_ready("ingest"))
 
 
 def migrate() -> None:

@@ -32,6 +32,11 @@ STOP_PATIENCE_S = 8.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 STEADY_S = 60.0
 TICK_S = 0.1
+HOPELESS = 3
+# A child that inherits this writes its name to it when it does its work.
+READY_FD = "CURBSTOP_READY_FD"
+# So long a start waits for the broker to take the ingest's subscription; afterwards the hub is ready without meters.
+SUBSCRIPTION_PATIENCE_S = 30.0
 
 
 class Stopped(BaseException):
@@ -97,6 +102,7 @@ class Supervisor:
         self._cluster: PrivateCluster | None = None
         self._broker: PrivateBroker | None = None
         self._children: list[Child] = []
+        self._told = -1
 
     def run(self, on_ready: Callable[[Hub], Sequence[Child] | None]) -> None:
         """Returns when everything is stopped; raises CannotStart with the remedy when it cannot run.
@@ -143,26 +149,52 @@ class Supervisor:
         }
         if settings.secret_key is None:
             environment["CURBSTOP_SECRET_KEY_FILE"] = str(secret_key_file(settings.data_dir))
-        handles = (listener.fileno(), lock.fileno())
+        self._told, telling = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        environment[READY_FD] = str(telling)
         serve = command("serve", "--host", self.host, "--fd", str(listener.fileno()))
         self._children = [
-            Child("web", serve, handles),
-            Child("worker", command("work"), handles[1:]),
-            Child("ingest", command("ingest"), handles[1:]),
+            Child("web", serve, (lock.fileno(), listener.fileno())),
+            Child("worker", command("work"), (lock.fileno(),)),
+            Child("ingest", command("ingest"), (lock.fileno(), telling)),
         ]
         return Hub(address, database_url, mqtt_url, environment, self._children)
 
     def _keep_running(self, hub: Hub, *, until_ready: bool = False) -> None:
+        web_since: float | None = None
         next_look = 0.0
+        subscribed = False
         while True:
             self._tend_servers()
             for child in self._children:
                 child.tend(hub.environment)
-            if until_ready and time.monotonic() >= next_look:
-                if answers(hub.address) and all(child.running for child in self._children):
+            if until_ready:
+                self._give_up_on_loops()
+                now = time.monotonic()
+                subscribed = subscribed or self._heard(b"ingest")
+                if web_since is None and now >= next_look:
+                    web_since = now if answers(hub.address) else None
+                    next_look = now + 0.2
+                if web_since is not None and subscribed:
                     return
-                next_look = time.monotonic() + 0.2
+                if web_since is not None and now - web_since > SUBSCRIPTION_PATIENCE_S:
+                    log.warning("the MQTT broker has not taken our subscription: run `curbstop doctor`")
+                    return
             time.sleep(TICK_S)
+
+    def _give_up_on_loops(self) -> None:
+        """At the start, a process that ends every time will not be mended by trying on."""
+        for child in self._children:
+            if child.restarts >= HOPELESS:
+                raise CannotStart(
+                    f"The {child.name} process of the hub ends as soon as it starts: what it says stands above; mend "
+                    "that (`curbstop doctor` may know more), then start the hub again."
+                )
+
+    def _heard(self, name: bytes) -> bool:
+        try:
+            return name in os.read(self._told, 4096)
+        except BlockingIOError:
+            return False
 
     def _tend_servers(self) -> None:
         """Start a private server that ended (the out-of-memory killer, say) again; the processes reconnect."""
@@ -192,6 +224,14 @@ class Supervisor:
             self._broker.stop()
         if self._cluster is not None:
             self._cluster.stop()
+
+
+def tell_ready(name: str) -> None:
+    """Tell the supervisor, if one started this process, that `name` does its work now."""
+    handle = os.environ.get(READY_FD)
+    if handle is not None:
+        with contextlib.suppress(OSError):
+            os.write(int(handle), name.encode())
 
 
 def command(*words: str) -> list[str]:
