@@ -155,7 +155,8 @@ def write_lock(packages: list[tuple[Package, str]], bundler: tuple[str, str], fi
             f'tarball_sha256 = "{digest}"',
             "",
         ]
-    lines += ["[bundler]", f'name = "{bundler[0]}"', f'version = "{BUNDLER_VERSION}"', f'tarball_sha256 = "{bundler[1]}"', ""]
+    name, digest = bundler
+    lines += ["[bundler]", f'name = "{name}"', f'version = "{BUNDLER_VERSION}"', f'tarball_sha256 = "{digest}"', ""]
     lines += ["[files]", *(f'"{path}" = "{digest}"' for path, digest in sorted(files.items())), ""]
     LOCK.write_text("\n".join(lines))
 
