@@ -61,7 +61,6 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
     app.middleware("http")(_security_headers)
     for router in api.routers():
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=HERE / "static"), name="shared-static")
     from importlib import import_module
     from importlib.util import find_spec
 
@@ -69,6 +68,8 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
         app.include_router(import_module("mobile_api.api").router)
     if find_spec("hub.console.routes"):
         import_module("hub.console.routes").mount(app)
+    # after the console's own files, which lie below the same path
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="shared-static")
     return app
 
 
