@@ -217,3 +217,21 @@ def deliver_due(database: Database, guard: Guard) -> int:
             return tries
         deliver(database, guard, claimed[0])
         tries += 1
+
+
+def park_silent_endpoints(session: Session) -> None:
+    """Park every endpoint that has taken nothing for 120 hours although something has been owed to it all that time."""
+    silent = session.execute(
+        text(
+            """
+            SELECT s.id, s.name FROM billing_source s
+            WHERE s.endpoint IS NOT NULL AND s.parked_at IS NULL
+              AND EXISTS (SELECT 1 FROM outbound_message m WHERE m.source_id = s.id AND m.status <> 'delivered'
+                          AND m.tries > 0 AND m.created_at < clock_timestamp() - interval '120 hours')
+              AND NOT EXISTS (SELECT 1 FROM outbound_message m WHERE m.source_id = s.id
+                              AND m.delivered_at > clock_timestamp() - interval '120 hours')
+            """
+        )
+    ).all()
+    for source_id, name in silent:
+        park_endpoint(session, source_id, name, "Nothing was delivered for 120 hours.")
