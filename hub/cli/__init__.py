@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
+import structlog
 import typer
 
 from hub.errors import CurbstopError
@@ -32,6 +33,8 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Run the command; a refusal is one clear sentence on standard error and exit status 1."""
+    # Standard output carries answers (a token, a report, the line that says `ready`); what happens meanwhile goes beside.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         build()()
     except CurbstopError as error:

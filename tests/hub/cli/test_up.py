@@ -84,7 +84,9 @@ class Up:
         """Close what this test holds of it."""
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         self.said.unlink(missing_ok=True)
 
 
