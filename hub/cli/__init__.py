@@ -33,7 +33,7 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Run the command; a refusal is one clear sentence on standard error and exit status 1."""
-    # Standard output carries answers (a token, a report, the line that says `ready`); what happens meanwhile goes beside.
+    # Standard output carries answers (a token, a report, the line that says `ready`), so what happens goes beside.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         build()()
