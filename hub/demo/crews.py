@@ -57,7 +57,7 @@ class Phone:
             "base_rev": order.get("rev"),
             "observed_at": utc_text(at),
             "position": {"lon": position[0], "lat": position[1], "accuracy_m": 6},
-            "app": "ltown-crew 1",
+            "app": {"name": "ltown-crew", "version": "1"},
         }
         earlier = self._last_command.get(target)
         if earlier and any(waiting["id"] == earlier for waiting in self.unsent):
@@ -71,17 +71,18 @@ class Phone:
         """Send what waits, in order. Raises httpx.HTTPError; what was not answered stays."""
         while self.unsent:
             batch = self.unsent[:100]
-            answer = self.client.post("/mobile/v1/sync/mutations", json={"mutations": batch})
+            answer = self.client.post("/mobile/v1/sync/mutations", json={"commands": batch})
             answer.raise_for_status()
             results = {item["id"]: item for item in answer.json()["results"]}
             waiting = []
             for entry in batch:
                 result = results.get(entry["id"], {"status": "deferred"})
-                if result["status"] == "deferred":
+                problem = result.get("problem") or {}
+                unmet = str(problem.get("type", "")).endswith("dependency-failed")
+                if result["status"] == "deferred" and not unmet:
                     waiting.append(entry)
                     continue
                 if result["status"] in ("rejected", "conflict"):
-                    problem = result.get("problem") or {}
                     self.problems.append(f"{entry['type']}: {problem.get('detail') or result['status']}")
                 if result.get("rev") is not None and entry["target"] in self.orders:
                     self.orders[entry["target"]]["rev"] = result["rev"]
@@ -302,7 +303,9 @@ def _may_begin(order: dict[str, Any], now: datetime) -> bool:
 def place_of(order: dict[str, Any]) -> tuple[float, float]:
     """Where an order is; the depot when nobody knows."""
     at = order.get("position")
-    return (at["lon"], at["lat"]) if at else DEPOT
+    if not at:
+        return DEPOT
+    return (at["lon"], at["lat"]) if isinstance(at, dict) else (at[0], at[1])
 
 
 def metres(a: tuple[float, float], b: tuple[float, float]) -> float:

@@ -67,8 +67,7 @@ class Dispatcher:
         load: Counter[str] = Counter()
         for status in IN_HAND:
             for order in self.orders(status):
-                crew = order["crew"]
-                load[crew["id"] if isinstance(crew, dict) else str(crew)] += 1
+                load[order["crew"]] += 1
         return load
 
     def _choose(self, order: dict[str, Any], load: Counter[str], now: datetime) -> Crew | None:
