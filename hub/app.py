@@ -13,6 +13,7 @@ from hub import api
 from hub.db import Database
 from hub.settings import Settings
 from hub.web import Json, install_problem_handlers
+from hub.work import in_force
 
 HERE = Path(__file__).parent
 # The answer to every page and file: nothing from elsewhere, nothing inline, no framing.
@@ -48,6 +49,7 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
     )
+    in_force.use(settings)
     app.state.settings = settings
     if database is None:
         if settings.database_url is None:

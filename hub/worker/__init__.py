@@ -22,7 +22,7 @@ from hub.db import Database
 from hub.errors import ConfigurationError
 from hub.guarded import Guard
 from hub.settings import Settings
-from hub.work import catalogue, orders
+from hub.work import in_force, orders
 from hub.worker.jobs import Runner, schedule
 
 log = structlog.get_logger()
@@ -134,7 +134,7 @@ def run(settings: Settings) -> None:
     """Run a worker until SIGTERM or SIGINT; deliveries under way may take 20 s to end."""
     if settings.database_url is None:
         raise ConfigurationError("A worker needs a database.", remedy="Set CURBSTOP_DATABASE_URL.")
-    catalogue.use(settings.types_dir, currency=settings.currency)
+    in_force.use(settings)
     database = Database(settings.database_url.get_secret_value(), pool_size=POOL, application_name="curbstop worker")
     worker = Worker(settings, database)
 
