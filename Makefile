@@ -4,6 +4,7 @@ BIN := .venv/bin
 # `make test WORKERS=1` runs the tests one after the other.
 WORKERS ?= 2
 TESTS ?= tests
+LOCK := uv pip compile pyproject.toml --generate-hashes --universal --no-header --no-annotate -q
 
 .PHONY: help setup demo up test check lint types imports lock-check lock bench faults
 
@@ -36,12 +37,12 @@ imports:
 	$(BIN)/lint-imports
 
 lock-check:
-	@if grep -nE '://|file:' requirements.lock; then \
-	  echo "requirements.lock names an address: make it anew with 'make lock'"; exit 1; fi
+	@if grep -nE '://|file:' requirements.lock requirements-image.lock; then \
+	  echo "a lock file names an address: make it anew with 'make lock'"; exit 1; fi
 
-lock: ## resolve pyproject.toml into requirements.lock (hashed, without addresses); needs uv
-	uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --universal \
-	  --no-header --no-annotate -q -o requirements.lock
+lock: ## resolve pyproject.toml into the lock files (hashed, without addresses); needs uv
+	$(LOCK) --all-extras --group dev -o requirements.lock
+	$(LOCK) -c requirements.lock -o requirements-image.lock
 
 bench: setup ## side-by-side benchmarks
 	@for bench in benchmarks/*.py; do \
