@@ -1,4 +1,7 @@
-"""Work orders over HTTP: lists, one order with its timeline, every verb of a dispatcher. Each request is one transaction."""
+"""Work orders over HTTP: lists, one order with its timeline, every verb of a dispatcher.
+
+Each request is one transaction; the rules are in `hub.work`.
+"""
 
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -197,7 +200,7 @@ def open_work_order(session: Tx, body: NewOrder, who: Principal = allow(*DISPATC
 
 @router.post("/bulk-assign", name="bulk_assign_work_orders")
 def bulk_assign(session: Tx, body: BulkAssign, who: Principal = allow(*DISPATCHERS)) -> Json:
-    """Give many orders to one crew. Each item answers for itself: `applied` with the new revision, or `refused` and why."""
+    """Give many orders to one crew. Each item answers for itself: `applied`, or `refused` and why."""
     crew = crews.get(session, body.crew)
     named: dict[str, UUID | CurbstopError] = {}
     for item in body.items:
@@ -215,16 +218,16 @@ def bulk_assign(session: Tx, body: BulkAssign, who: Principal = allow(*DISPATCHE
     for item in body.items:
         known = named[item.id]
         result = None if isinstance(known, CurbstopError) else results[known]
-        error = known if isinstance(known, CurbstopError) else result.error if result else None
+        refusal = known if isinstance(known, CurbstopError) else result.error if result else None
         order = result.order if result else None
         items.append(
             {
                 "id": str(order.id) if order else item.id,
                 "number": order.number if order else None,
-                "result": "refused" if error else "applied",
+                "result": "refused" if refusal else "applied",
                 "status": order.status if order else None,
                 "rev": order.rev if order else None,
-                "problem": error.problem() if error else None,
+                "problem": refusal.problem() if refusal else None,
             }
         )
     return Json({"items": items, "applied": sum(i["result"] == "applied" for i in items)})

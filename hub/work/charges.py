@@ -53,7 +53,7 @@ def _line(work_type: WorkType, tariff: Tariff, answers: Mapping[str, Any], caps:
     quantity = Decimal(1) if tariff.field is None else decimal_answer(answers.get(tariff.field))
     price = next(p for p in (tariff.fixed, tariff.per_hour, tariff.per_field) if p is not None)
     amount = (quantity * price).quantize(CENT, ROUND_HALF_UP) if quantity <= _MOST else _MOST + 1
-    if tariff.cap in caps:
+    if tariff.cap is not None and tariff.cap in caps:
         amount = min(amount, caps[tariff.cap])
     if amount > _MOST:
         raise BadInput(

@@ -5,70 +5,19 @@ the caller's transaction: together or not at all.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from hub import clock
 from hub.errors import BadInput, storable, storable_text
 from hub.models import WorkOrder
-from hub.work import (
-    charges,
-    dispatching,
-    forms,
-    invoicing,
-    lifecycle,
-    opening,
-    places,
-    register_reads,
-    steps,
-    withdrawal,
-)
-from hub.work.catalogue import UNABLE_CODES, Completion, WorkType, of_snapshot
+from hub.work import dispatching, effects, forms, invoicing, joint_visits, lifecycle, opening, places, steps, withdrawal
+from hub.work.catalogue import UNABLE_CODES, Completion, WorkType
+from hub.work.effects import Report
 from hub.work.lifecycle import Event, State
-from hub.work.policy import fee_caps
-
-
-@dataclass(frozen=True)
-class _Report:
-    """What somebody reports of an order, and how it came.
-
-    `at` is when it happened as far as it can be believed (never after now), `claimed_at` what the device says.
-    """
-
-    by: str
-    code: str
-    answers: dict[str, Any]
-    at: datetime
-    now: datetime
-    claimed_at: datetime | None
-    via: str
-    crew_id: UUID | None
-    position: dict[str, Any] | None
-    offline: bool
-    rev: int
-
-    def record(self, **more: Any) -> dict[str, Any]:
-        """The report as an order keeps it."""
-        return {
-            "code": self.code,
-            "answers": self.answers,
-            "via": self.via,
-            "by": self.by,
-            "crew": str(self.crew_id) if self.crew_id else None,
-            "at": self.at.isoformat(),
-            "received_at": self.now.isoformat(),
-            "device_at": self.claimed_at.isoformat() if self.claimed_at else None,
-            "position": self.position,
-            "offline": self.offline,
-            "rev_seen": self.rev,
-            **more,
-        }
 
 
 def complete(
@@ -157,7 +106,8 @@ def unable(
     steps.change(session, order, status=str(step.to), completion=record, ended_at=report.at)
     steps.log(session, order, by=by, verb="unable", detail=record)
     steps.owe(session, order, "work_order.unable", code=code, then=then, remark=told.get("remark"))
-    _charge(session, order, work_type, report)
+    joint_visits.unable(session, order, code=code, then=then)
+    effects.charge(session, order, work_type, report)
     if then == "retry":
         assert declared.retry_after_hours is not None
         later = report.now + timedelta(hours=declared.retry_after_hours)
@@ -165,7 +115,7 @@ def unable(
         steps.log(session, order, by="hub", verb="followed_up", detail={"follow_up": again.number, "not_before": later})
     elif then == "escalate":
         text = f"{order.number} could not be done: {UNABLE_CODES[code].lower()}."
-        _except(session, order, "escalated", text, report)
+        effects.put_before_dispatcher(session, order, "escalated", text, report)
     return order
 
 
@@ -180,7 +130,7 @@ def _report(
     position: dict[str, Any] | None,
     offline: bool,
     crew_id: UUID | None,
-) -> _Report:
+) -> Report:
     if via not in ("device", "radio", "paper"):
         raise BadInput(
             "It is not said how the report came.",
@@ -191,7 +141,7 @@ def _report(
     now = clock.now(session)
     lost_by = order.details.get("withdrawal", {}).get("crew_id")
     crew = crew_id or order.crew_id or (UUID(lost_by) if lost_by else None)
-    return _Report(by, code, answers, min(at or now, now), now, at, via, crew, storable(position), offline, order.rev)
+    return Report(by, code, answers, min(at or now, now), now, at, via, crew, storable(position), offline, order.rev)
 
 
 def _is_late(session: Session, order: WorkOrder, crew_id: UUID | None, via: str) -> bool:
@@ -219,7 +169,7 @@ def _refuse_contradiction(completion: Completion, answers: Mapping[str, Any]) ->
         )
 
 
-def _complete(session: Session, order: WorkOrder, work_type: WorkType, completion: Completion, report: _Report) -> None:
+def _complete(session: Session, order: WorkOrder, work_type: WorkType, completion: Completion, report: Report) -> None:
     step = steps.step_of(order, Event.COMPLETE)
     stopped = order.cancel_requested if _cuts(work_type, completion) else None
     judgement = _judgement(session, order, completion, report)
@@ -237,32 +187,32 @@ def _complete(session: Session, order: WorkOrder, work_type: WorkType, completio
     }
     steps.change(session, order, **values)
     steps.log(session, order, by=report.by, verb="completed", detail=_shown(record))
-    reads = _reads(session, order, completion, report)
+    reads = effects.book_reads(session, order, completion, report)
     steps.owe(session, order, "work_order.completed", code=report.code, reads=reads, at=report.at, via=report.via)
-    _tell_reads(session, order, reads)
-    _change_place(session, order, completion, report)
-    _charge(session, order, work_type, report)
+    effects.tell_reads(session, order, reads)
+    effects.change_place(session, order, completion, report)
+    effects.charge(session, order, work_type, report)
     if completion.exception:
-        _except(session, order, report.code, completion.exception, report)
+        effects.put_before_dispatcher(session, order, report.code, completion.exception, report)
     if _cuts(work_type, completion):
         if stopped is not None:
             _undo_cut(session, order, report, because=stopped["reason"])
         elif judgement is not None and not judgement["allowed"]:
-            _except(
+            effects.put_before_dispatcher(
                 session,
                 order,
                 "cut_against_policy",
                 f"{order.number} was cut although the policy did not allow it.",
                 report,
             )
-    _complete_joined(session, order, completion, report, reads)
+    joint_visits.complete(session, order, completion, report, reads)
 
 
 def _cuts(work_type: WorkType, completion: Completion) -> bool:
     return work_type.gate == "cut" and completion.service in ("off", "restricted")
 
 
-def _judgement(session: Session, order: WorkOrder, completion: Completion, report: _Report) -> dict[str, Any] | None:
+def _judgement(session: Session, order: WorkOrder, completion: Completion, report: Report) -> dict[str, Any] | None:
     """What the policy says of a cut that has happened: recorded, never a reason to refuse the fact."""
     if completion.service not in ("off", "restricted"):
         return None
@@ -287,7 +237,7 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _claim(session: Session, order: WorkOrder, completion: Completion, report: _Report) -> None:
+def _claim(session: Session, order: WorkOrder, completion: Completion, report: Report) -> None:
     """Nothing was turned off. The order waits for proof, and billing hears what the customer said."""
     step = steps.step_of(order, Event.CLAIM)
     assert completion.claim is not None and completion.proof_hours is not None
@@ -300,11 +250,11 @@ def _claim(session: Session, order: WorkOrder, completion: Completion, report: _
         verb="claimed",
         detail=_shown(report.record(claim=completion.claim, skipped=skipped)),
     )
-    reads = _reads(session, order, completion, report)
+    reads = effects.book_reads(session, order, completion, report)
     evidence = {"code": report.code, "remark": report.answers.get("remark"), "proof_until": until}
     steps.owe(session, order, "customer.claimed", claim=completion.claim, evidence=evidence, at=report.at)
-    _tell_reads(session, order, reads)
-    _change_place(session, order, completion, report)
+    effects.tell_reads(session, order, reads)
+    effects.change_place(session, order, completion, report)
     if step.to is State.CANCELLED:
         withdrawal.answer_flag(session, order, by=report.by, at=report.now, told=report.via)
         return
@@ -327,7 +277,7 @@ def _claim(session: Session, order: WorkOrder, completion: Completion, report: _
     )
 
 
-def _late(session: Session, order: WorkOrder, work_type: WorkType, completion: Completion, report: _Report) -> None:
+def _late(session: Session, order: WorkOrder, work_type: WorkType, completion: Completion, report: Report) -> None:
     """Work on an order that its crew no longer has: facts are facts, the order stays as it is, a person decides."""
     steps.step_of(order, Event.LATE_REPORT)
     ours = {
@@ -344,18 +294,18 @@ def _late(session: Session, order: WorkOrder, work_type: WorkType, completion: C
     if completion.claim:
         evidence = {"code": report.code, "remark": report.answers.get("remark"), "proof_until": None}
         steps.owe(session, order, "customer.claimed", claim=completion.claim, evidence=evidence, at=report.at)
-    _tell_reads(session, order, _reads(session, order, completion, report))
-    _change_place(session, order, completion, report)
+    effects.tell_reads(session, order, effects.book_reads(session, order, completion, report))
+    effects.change_place(session, order, completion, report)
     if _cuts(work_type, completion) and order.status not in (State.COMPLETED, State.CLOSED):
-        _charge(session, order, work_type, report)
+        effects.charge(session, order, work_type, report)
         _undo_cut(session, order, report, because="the order had been taken back")
 
 
-def _undo_cut(session: Session, order: WorkOrder, report: _Report, *, because: str) -> None:
+def _undo_cut(session: Session, order: WorkOrder, report: Report, *, because: str) -> None:
     """The water of somebody who should have kept it is off: on again at once, at nobody's cost but ours."""
     invoicing.reverse_all(session, order, at=report.now)
     text = f"{order.number} was cut after it had been stopped ({because})."
-    _except(session, order, "cut_after_stop", text, report)
+    effects.put_before_dispatcher(session, order, "cut_after_stop", text, report)
     again = opening.open_order(
         session,
         type="reconnect",
@@ -371,141 +321,3 @@ def _undo_cut(session: Session, order: WorkOrder, report: _Report, *, because: s
     )
     detail = {"order": again.order.number, "how": again.how, "because": because}
     steps.log(session, order, by="hub", verb="reconnect_opened", detail=detail, crew_id=report.crew_id)
-
-
-def _except(session: Session, order: WorkOrder, kind: str, text: str, report: _Report) -> None:
-    ours = {"status": order.status, "rev": order.rev}
-    steps.except_for_dispatcher(session, order, kind=kind, text=text, ours=ours, theirs=report.record(), at=report.now)
-    steps.log(session, order, by="hub", verb="exception", detail={"kind": kind, "text": text})
-
-
-def _reads(session: Session, order: WorkOrder, completion: Completion, report: _Report) -> list[dict[str, Any]]:
-    """The reading that came with the report, booked through the same pipeline as every other."""
-    reading = report.answers.get("reading")
-    meter = report.answers.get("meter_serial") or order.meter
-    if order.meter and meter != order.meter:
-        text = f"{order.number} names meter {order.meter}, the crew saw {meter}."
-        _except(session, order, "serial_mismatch", text, report)
-    if reading is None:
-        return []
-    kind = completion.read_kind or "check"
-    return [
-        register_reads.capture(
-            session, meter=meter, reading=reading, at=report.at, kind=kind, source=f"order:{order.number}"
-        )
-    ]
-
-
-def _tell_reads(session: Session, order: WorkOrder, reads: list[dict[str, Any]], **about: Any) -> None:
-    for read in reads:
-        steps.owe(session, order, "reading.captured", **{"at": read["read_at"], **read, **about})
-
-
-def _change_place(session: Session, order: WorkOrder, completion: Completion, report: _Report) -> None:
-    """Place facts after the report, and what billing hears of them."""
-    if order.service_point is not None:
-        found = {
-            "valve": report.answers.get("valve_after") or completion.valve,
-            "meter": completion.meter,
-            "lock": completion.lock,
-        }
-        for fact, state in found.items():
-            if state is None:
-                continue
-            # what was opened by this report is open whatever the code's reason for closing would have been
-            why = completion.why if state in ("closed", "restricted", "on") else None
-            places.note(
-                session,
-                order.service_point,
-                cast(places.Fact, fact),
-                state,
-                since=report.at,
-                order_id=order.id,
-                reason=why,
-                account=order.account if why == "nonpayment" else None,
-            )
-    if completion.service in ("off", "restricted"):
-        valve = "restricted" if completion.service == "restricted" else "closed"
-        steps.owe(
-            session, order, "service.disconnected", code=report.code, valve=valve, why=completion.why, at=report.at
-        )
-    elif completion.service == "on":
-        steps.owe(session, order, "service.restored", code=report.code, valve="open", at=report.at)
-    if completion.tamper:
-        steps.owe(
-            session,
-            order,
-            "tamper.found",
-            code=report.code,
-            evidence={"remark": report.answers.get("remark")},
-            at=report.at,
-        )
-
-
-def _charge(
-    session: Session,
-    order: WorkOrder,
-    work_type: WorkType,
-    report: _Report,
-    *,
-    account: str | None = None,
-    **about: Any,
-) -> None:
-    code = str(about.get("code", report.code))
-    free = bool(order.details.get("free"))
-    lines = charges.lines(work_type, code, report.answers, caps=_caps(session, work_type, order, report), free=free)
-    about.pop("code", None)
-    invoicing.store(session, order, lines, at=report.at, account=account or order.account, **about)
-
-
-def _caps(session: Session, work_type: WorkType, order: WorkOrder, report: _Report) -> Mapping[str, Decimal]:
-    if not any(line.cap for line in work_type.tariff):
-        return {}
-    return fee_caps(session, account=order.account, service_point=order.service_point, at=report.at)
-
-
-def _complete_joined(
-    session: Session, order: WorkOrder, completion: Completion, report: _Report, reads: list[dict[str, Any]]
-) -> None:
-    """One visit served several requests: each account gets its own completion, its own read and its own lines."""
-    for request in order.details.get("joined", []):
-        work_type = of_snapshot(request["type_snapshot"])
-        code = _code_for(work_type, completion, report)
-        about = withdrawal.request_data(request)
-        if code is None:
-            left_open = f"{request['type']} of {request['account']}"
-            text = f"{order.number} ended as {completion.title.lower()}, which leaves {left_open} open."
-            _except(session, order, "joined_request_open", text, report)
-            continue
-        mine = work_type.completion_of(code)
-        kind = mine.read_kind if mine and mine.read_kind else "check"
-        theirs = [{**read, "kind": kind} for read in reads]
-        steps.owe(
-            session, order, "work_order.completed", code=code, reads=theirs, at=report.at, via=report.via, **about
-        )
-        _tell_reads(session, order, theirs, **about)
-        if mine and mine.service == "on":
-            steps.owe(session, order, "service.restored", code=code, valve="open", at=report.at, **about)
-        _charge(session, order, work_type, report, code=code, **about)
-
-
-# How the end of one half of a change of occupants reads for the other half, by whether the water is on afterwards.
-_OTHER_HALF = {
-    "move_in": {True: "on", False: "read_only"},
-    "move_out": {True: "read_left_on", False: "read_turned_off"},
-}
-
-
-def _code_for(work_type: WorkType, completion: Completion, report: _Report) -> str | None:
-    """The completion code of a joined request, or None when the visit did not do its work."""
-    if not completion.needs_reading or "reading" not in report.answers:
-        return None
-    if work_type.completion_of(report.code) is not None:
-        return report.code
-    water_on = (report.answers.get("valve_after") or completion.valve or "open") == "open"
-    return _OTHER_HALF.get(work_type.type, {}).get(water_on)
-
-
-def completion_of(session: Session, order_id: UUID) -> dict[str, Any] | None:
-    """What was reported of an order, or None."""
-    return session.scalar(select(WorkOrder.completion).where(WorkOrder.id == order_id))

@@ -18,14 +18,14 @@ from hub.work.charges import Line
 
 
 def store(
-    session: Session, order: WorkOrder, lines: Sequence[Line], *, at: datetime, account: str | None, **about: Any
+    session: Session, order: WorkOrder, lines: Sequence[Line], *, at: datetime, about: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Keep invoice lines for `account` and owe each to billing; `about` overrides what messages say of the order."""
+    """Keep invoice lines and owe each to billing; `about` says whose: account, and what differs from the order."""
     rows = [
         {
             "id": new_id(),
             "order_id": order.id,
-            "account": account,
+            "account": about["account"],
             "code": line.code,
             "quantity": line.quantity,
             "amount": line.amount,

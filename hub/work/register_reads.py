@@ -10,7 +10,8 @@ import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from hub.metering.readings import Message, receive
+from hub.metering.ledger import Message
+from hub.metering.readings import receive
 from hub.models import Meter
 
 VOLUME = "volume"

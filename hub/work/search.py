@@ -66,22 +66,23 @@ _HOLDER = func.coalesce(WorkOrder.crew_id, cast(WorkOrder.details["withdrawal"][
 
 
 def _base() -> Select[Any]:
+    columns: tuple[Any, ...] = (
+        WorkOrder,
+        ServicePoint.address,
+        ServicePoint.access,
+        ServicePoint.hazard,
+        ServicePoint.valve_place,
+        ServicePoint.meter_place,
+        Account.name,
+        Account.phone,
+        Crew.name,
+        Crew.phone,
+        Crew.last_sync_at,
+        func.ST_X(WorkOrder.position),
+        func.ST_Y(WorkOrder.position),
+    )
     return (
-        select(
-            WorkOrder,
-            ServicePoint.address,
-            ServicePoint.access,
-            ServicePoint.hazard,
-            ServicePoint.valve_place,
-            ServicePoint.meter_place,
-            Account.name,
-            Account.phone,
-            Crew.name,
-            Crew.phone,
-            Crew.last_sync_at,
-            func.ST_X(WorkOrder.position),
-            func.ST_Y(WorkOrder.position),
-        )
+        select(*columns)
         .outerjoin(ServicePoint, ServicePoint.id == WorkOrder.service_point)
         .outerjoin(Account, Account.number == WorkOrder.account)
         .outerjoin(Crew, Crew.id == _HOLDER)
@@ -95,7 +96,7 @@ def find(session: Session, filters: Filters, *, limit: int) -> list[Found]:
 
 
 def points(session: Session, filters: Filters, *, limit: int) -> Sequence[Row[Any]]:
-    """Of the orders under `filters` that have a position, what a map needs: id, number, type, status, priority, crew, lon, lat."""
+    """What a map needs of the orders under `filters`: id, number, type, status, priority, crew, lon, lat."""
     statement = (
         select(
             WorkOrder.id,
@@ -123,7 +124,7 @@ def load_of_crews(session: Session) -> dict[UUID, int]:
         .where(WorkOrder.crew_id.is_not(None), WorkOrder.status.in_([str(s) for s in OPEN]))
         .group_by(WorkOrder.crew_id)
     )
-    return {crew_id: count for crew_id, count in rows}
+    return {crew_id: count for crew_id, count in rows if crew_id is not None}
 
 
 def get(session: Session, order_id: UUID) -> Found:
@@ -161,7 +162,7 @@ def exceptions_of(session: Session, order_id: UUID) -> list[OrderException]:
 def _found(session: Session, statement: Select[Any]) -> list[Found]:
     rows = session.execute(statement, execution_options={"populate_existing": True}).all()
     charges = _charges(session, [row[0].id for row in rows])
-    return [Found(*row, charges.get(row[0].id, ())) for row in rows]
+    return [Found(*(*row, charges.get(row[0].id, ()))) for row in rows]
 
 
 def _charges(session: Session, order_ids: Collection[UUID]) -> dict[UUID, list[Charge]]:
