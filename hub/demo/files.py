@@ -63,6 +63,8 @@ def write_all(folder: Path, town: Town, water: Water, debts: dict[str, dict[str,
     _write_csv(folder / "accounts.csv", _accounts(town, debts))
     _write_csv(folder / "balances.csv", _balances(town, debts))
     _write_csv(folder / "tank-levels.csv", _tank_levels(zone_meters))
+    levels = [round(zone_meters.tank_level(hour), 3) for hour in range(water.hours + 1)]
+    (folder / "tank.json").write_text(json.dumps(levels), encoding="utf-8")
     _write_csv(folder / "consumption.csv", _consumption(town, meters, late_bills))
     _write_csv(folder / "readings-zones.csv", _zone_readings(zone_meters))
     january, february, story = hour_of_month(0), hour_of_month(1), hours_since_start(calendar.STORY)

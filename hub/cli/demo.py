@@ -1,0 +1,313 @@
+"""`curbstop demo`: the hub on a data folder of its own, with a simulated town living in it.
+
+The command starts everything and keeps it running; a hidden command beside it (`demo-story`) prepares the town, fills
+the months before in, lets the town's clock run, and keeps the tank's levels coming. Here, unlike in `hub.demo`, the
+hub's own parts are used: people, tokens, the clock and the importers, each in a transaction of its own.
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.orm import Session
+
+from hub import auth, clock, imports
+from hub.billing import sources
+from hub.cli.people import ACTOR
+from hub.db import Database
+from hub.demo import calendar
+from hub.demo.businesstime import BusinessClock
+from hub.demo.settings import DemoSettings, write_document
+from hub.errors import ConfigurationError
+from hub.private import supervisor
+from hub.settings import Settings, load
+from hub.work import crews
+
+SOURCE = "ltown-billing"
+CREWS = (("North", "+12025550191"), ("South", "+12025550192"), ("Harbour", "+12025550193"), ("Hill", "+12025550194"))
+LOGINS = ("dispatcher", "supervisor", "analyst", "billing", "admin")
+FASTEST = 3600.0
+TICK_S = 2.0
+TANK_AREA_M2 = "201.06"  # tank T1 is 16 m wide
+# How the town's hub differs from one with default settings.
+TOWN_SETTINGS = {
+    "CURBSTOP_TIME_ZONE": calendar.TIME_ZONE,
+    "CURBSTOP_CURRENCY": "EUR",
+    "CURBSTOP_UNITS": "m3",
+    "CURBSTOP_UTILITY_NAME": "L-Town Water",
+    "CURBSTOP_ALLOW_PRIVATE_ENDPOINTS": "127.0.0.1/32",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(demo)
+    app.command("demo-story", hidden=True)(demo_story)
+
+
+def demo(
+    port: Annotated[
+        int, typer.Option(help="Port of the hub; billing and tour take free ports after it.", min=1, max=65533)
+    ] = 8000,
+    speed: Annotated[float, typer.Option(help="How many times faster than real the town's time runs.")] = 60.0,
+    data_dir: Annotated[Path, typer.Option(help="Where the town lives; a second start goes on there.")] = Path(
+        ".curbstop-demo"
+    ),
+) -> None:
+    """Show a utility's whole day in a simulated town: billing events, crews, invoice lines, meters, lost water.
+
+    Prints the addresses and sign-ins. Ctrl-C stops everything.
+
+    Example: curbstop demo --port 8000 --speed 60
+    """
+    if not 1 <= speed <= FASTEST:
+        raise ConfigurationError(f"--speed {speed:g} is out of range: choose 1 to {FASTEST:g}.")
+    _own_settings(data_dir)
+    settings = load()
+
+    def on_ready(hub: supervisor.Hub) -> list[supervisor.Child]:
+        folder = settings.data_dir.resolve() / "demo"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        billing_port, guide_port = _free_ports(port)
+        told = DemoSettings(folder, hub.address, hub.mqtt_url, SOURCE, billing_port, guide_port, os.getpid())
+        with contextlib.closing(_Opened(hub.database_url)) as opened, opened.database.transaction() as session:
+            keys = _found(session, told)
+            clock.set_clock(session, business_at=_resume_at(told), rate=0)
+        (folder / "story.json").unlink(missing_ok=True)
+        hub.environment.update(told.environment(), CURBSTOP_DEMO_SPEED=str(speed))
+        _introduce(hub.address, told, keys)
+        parts = [supervisor.Child(name, _part(name)) for name in ("guide", "billing", "meters")]
+        return [*parts, supervisor.Child("story", supervisor.command("demo-story"))]
+
+    supervisor.Supervisor(settings, host="127.0.0.1", port=port, command="demo").run(on_ready)
+
+
+class _Opened:
+    """A small pool that is given back at the end."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url, pool_size=1)
+
+    def close(self) -> None:
+        self.database.dispose()
+
+
+def _own_settings(data_dir: Path) -> None:
+    """Forget every setting of a real hub: the demo must never meet its database, its broker or its keys."""
+    for name in [name for name in os.environ if name.startswith("CURBSTOP_")]:
+        del os.environ[name]
+    os.environ.update(TOWN_SETTINGS, CURBSTOP_DATA_DIR=str(data_dir))
+
+
+def _part(name: str) -> list[str]:
+    return [sys.executable, "-P", "-m", "hub.demo", name]
+
+
+def _free_ports(port: int) -> tuple[int, int]:
+    """Two free ports on loopback: those after `port`, or any."""
+    with contextlib.ExitStack() as held:
+        found = []
+        for wanted in (port + 1, port + 2):
+            try:
+                listener = socket.create_server(("127.0.0.1", wanted))
+            except OSError:
+                listener = socket.create_server(("127.0.0.1", 0))
+            held.enter_context(listener)
+            found.append(int(listener.getsockname()[1]))
+    return found[0], found[1]
+
+
+def _found(session: Session, told: DemoSettings) -> dict[str, Any]:
+    """People, tokens, crews and the billing system: made at the first start, with passwords and keys of its own."""
+    path = told.folder / "keys.json"
+    endpoint, balance_url = f"{told.billing_url}/hooks", f"{told.billing_url}/balance"
+    if path.is_file():
+        sources.change(session, SOURCE, by=ACTOR, endpoint=endpoint, balance_url=balance_url)
+        return told.keys()
+    logins = []
+    for role in LOGINS:
+        login = {"role": role, "email": f"{role}@l-town.example", "password": secrets.token_urlsafe(12)}
+        auth.add_user(session, email=login["email"], name=f"L-Town {role}", role=role, password=login["password"])
+        logins.append(login)
+    trucks = []
+    for name, phone in CREWS:
+        crew = crews.add(session, name=name, phone=phone, by=ACTOR)
+        token = auth.create_token(session, name=f"{name}'s phone", role="crew", crew_id=crew.id)
+        trucks.append({"id": str(crew.id), "name": name, "token": token})
+    _, secret = sources.add(
+        session,
+        name=SOURCE,
+        adapter="standard",
+        secret=None,
+        endpoint=endpoint,
+        balance_url=balance_url,
+        by=ACTOR,
+        allow_private=["127.0.0.1/32"],
+    )
+    keys = {
+        "webhook_secret": secret,
+        "dispatcher": auth.create_token(session, name="dispatcher who never sleeps", role="dispatcher"),
+        "analyst": auth.create_token(session, name="tour", role="analyst"),
+        "crews": trucks,
+        "logins": logins,
+    }
+    write_document(path, keys, mode=0o600)
+    return keys
+
+
+def _introduce(address: str, told: DemoSettings, keys: dict[str, Any]) -> None:
+    lines = [
+        "",
+        "  L-Town is being prepared; everything answers already.",
+        "",
+        f"  Tour      {told.guide_url}    start here",
+        f"  Curbstop  {address}",
+        f"  Billing   {told.billing_url}    the town's billing system, with its Pay buttons",
+        "",
+        "  Sign in to Curbstop as",
+        *(f"    {login['email']:<28}{login['password']}" for login in keys["logins"]),
+        "",
+        f"  Everything lives in {told.folder.parent}; Ctrl-C stops it.",
+        "",
+        f"ready {address}",
+    ]
+    typer.echo("\n".join(lines))
+    sys.stdout.flush()
+
+
+# --- the story ----------------------------------------------------------------------------------------------------
+
+
+def demo_story() -> None:
+    """Prepare the town, fill in its past, and let its clock run. Started by `curbstop demo`."""
+    settings, told = load(), DemoSettings.from_environment()
+    subprocess.run(_part("prepare"), check=True, stdin=subprocess.DEVNULL)
+    story = _Story(settings, told, float(os.environ["CURBSTOP_DEMO_SPEED"]))
+    story.bring_in(FIRST_FILES)
+    story.begin()
+    story.bring_in(LATER_FILES)
+    story.go_on()
+
+
+# What a story cannot begin without, and what may arrive while it runs: (kind of import, file, what a bar calls it).
+FIRST_FILES = (
+    ("zones", "zones.geojson", "Zones"),
+    ("mains", "mains.geojson", "Mains"),
+    ("service-points", "service-points.csv", "Places"),
+    ("meters", "meters.csv", "Meters"),
+    ("accounts", "accounts.csv", "Accounts"),
+    ("balances", "balances.csv", "Balances"),
+)
+LATER_FILES = (
+    ("tank-levels", "tank-levels.csv", "Tank levels"),
+    ("consumption", "consumption.csv", "Billed volumes of two months"),
+    ("readings", "readings-zones.csv", "Zone meters, hourly for two months"),
+    ("readings", "readings-january.csv", "Customers' meters, January"),
+    ("readings", "readings-february.csv", "Customers' meters, February"),
+    ("readings", "readings-hourly.csv", "A sample of meters, hourly for a week"),
+)
+
+
+class _Story:
+    """What has been brought in already, and the town's clock; kept in `state.json`, so that a second start goes on."""
+
+    def __init__(self, settings: Settings, told: DemoSettings, speed: float) -> None:
+        assert settings.database_url is not None
+        self.settings = settings
+        self.told = told
+        self.speed = speed
+        self.database = Database(settings.database_url.get_secret_value(), pool_size=2)
+        self.state: dict[str, Any] = told.document("state.json", {"files": []})
+        self.bars = [
+            {"label": label, "done": 1 if file in self.state["files"] else 0, "total": 1}
+            for _, file, label in FIRST_FILES + LATER_FILES
+        ]
+        self._levels_until = 0
+
+    def bring_in(self, files: tuple[tuple[str, str, str], ...]) -> None:
+        """Import each file that is not in yet, one transaction each, with a bar on the tour and on the terminal."""
+        for kind, file, label in files:
+            if file in self.state["files"]:
+                continue
+            bar = next(bar for bar in self.bars if bar["label"] == label)
+            with self.database.transaction() as session:
+                imports.run(
+                    session,
+                    kind,
+                    self.told.town / file,
+                    actor=ACTOR,
+                    zone=self.settings.zone,
+                    progress=lambda done, total, bar=bar: self._show(bar, done, total),
+                )
+            self._show(bar, 1, 1)
+            typer.echo(err=True)
+            self.state["files"].append(file)
+            self._save()
+
+    def _show(self, bar: dict[str, Any], done: int, total: int) -> None:
+        # A file is stored after its last row was read, so a bar is full only when that is over.
+        bar["done"], bar["total"] = (done, total) if total == 1 else (min(done, int(total * 0.95)), total)
+        write_document(self.told.folder / "progress.json", self.bars)
+        share = bar["done"] / bar["total"]
+        filled = round(share * 30)
+        typer.echo(f"\r  {bar['label']:<40}[{'█' * filled}{' ' * (30 - filled)}] {share:4.0%}", err=True, nl=False)
+
+    def begin(self) -> None:
+        """Let the town's clock run: from Monday 07:30, or from where it stood when the demo was stopped."""
+        at = _resume_at(self.told)
+        with self.database.transaction() as session:
+            clock.set_clock(session, business_at=at, rate=self.speed)
+            business_at = clock.now(session)
+        running = BusinessClock(datetime.now(UTC), business_at, self.speed)
+        write_document(self.told.folder / "story.json", {"clock": running.text()})
+        typer.echo(
+            f"  The town's clock runs from {business_at.astimezone(calendar.LOCAL):%A %d %B %Y %H:%M}.", err=True
+        )
+
+    def go_on(self) -> None:
+        """Note the town's time now and then, and bring in the tank's level every hour."""
+        running = self.told.clock()
+        assert running is not None
+        levels = dict(enumerate(self.told.document("town/tank.json", [])))
+        while True:
+            now = running.now()
+            self.state["business_at"] = now.isoformat()
+            self._save()
+            hour = min(int(calendar.hours_since_start(now)), len(levels) - 1)
+            if hour > self._levels_until and levels:
+                self._store_levels({h: levels[h] for h in levels if self._levels_until <= h <= hour})
+                self._levels_until = hour
+            time.sleep(TICK_S)
+
+    def _store_levels(self, levels: dict[int, float]) -> None:
+        first = int(calendar.hours_since_start(calendar.STORY))
+        rows = [
+            f"T1,{calendar.utc_text(calendar.at_hour(h))},{level:.3f},{TANK_AREA_M2},C"
+            for h, level in levels.items()
+            if h > first
+        ]
+        if not rows:
+            return
+        with tempfile.TemporaryDirectory(prefix="curbstop-tank-") as folder:
+            path = Path(folder) / "tank-levels.csv"
+            path.write_text("\n".join(["tank,read_at,level_m,area_m2,zone", *rows]) + "\n", encoding="utf-8")
+            with self.database.transaction() as session:
+                imports.run(session, "tank-levels", path, actor=ACTOR, zone=self.settings.zone)
+
+    def _save(self) -> None:
+        write_document(self.told.folder / "state.json", self.state)
+
+
+def _resume_at(told: DemoSettings) -> datetime:
+    """Where the town's clock stood when the demo was last stopped; else the story's first morning."""
+    kept = told.document("state.json", {}).get("business_at")
+    return datetime.fromisoformat(kept) if kept else calendar.STORY
