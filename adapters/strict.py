@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.contracts import Malformed
 
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 10 * 1024 * 1024
 MAX_DEPTH = 32
 MAX_ITEMS = 10_000
 

@@ -24,7 +24,9 @@ FACTORS_M3: dict[str, Decimal] = {
 
 _SPELLINGS: dict[str, str] = {
     **{unit: unit for unit in FACTORS_M3 if unit != "mg"},
-    **dict.fromkeys(("m³", "m^3", "cbm", "cum", "cubic metre", "cubic metres", "cubic meter", "cubic meters", "kl"), "m3"),
+    **dict.fromkeys(
+        ("m³", "m^3", "cbm", "cum", "cubic metre", "cubic metres", "cubic meter", "cubic meters", "kl"), "m3"
+    ),
     **dict.fromkeys(("litre", "litres", "liter", "liters", "ltr", "lt", "dm3", "dm³"), "l"),
     **dict.fromkeys(("gallon", "gallons", "us gal", "usgal", "us gallon", "us gallons", "gals", "[gal_us]"), "gal"),
     **dict.fromkeys(("1000 gal", "1000 gallons", "kilogallon", "kilogallons", "tgal", "kgals"), "kgal"),

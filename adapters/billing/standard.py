@@ -423,7 +423,7 @@ def _position(f: _Fields) -> tuple[float, float] | None:
         return None
     values: Mapping[str, Any] = inside.values
     pair: Any = values.get("coordinates") if values.get("type") == "Point" else [values.get("lon"), values.get("lat")]
-    if isinstance(pair, list) and len(pair) >= 2:
+    if isinstance(pair, list) and len(pair) > 1:
         lon, lat = (float(n) if isinstance(n, int | Decimal) and abs(n) <= 180 else nan for n in pair[:2])
         if abs(lon) <= 180 and abs(lat) <= 90:
             return lon, lat

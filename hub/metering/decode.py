@@ -18,6 +18,10 @@ NEWEST = timedelta(minutes=15)
 # Without an arrival time only clocks that never were set can be told: before water meters had radios.
 _NEVER_SET = datetime(2000, 1, 2, tzinfo=UTC)
 
+# What one message may weigh: a radio's uplink or a concentrator's minute, not a file. HTTP takes batches.
+MAX_MQTT_BYTES = 256 * 1024
+MAX_BATCH_BYTES = 10 * 1024 * 1024
+
 CLOCK_SUSPECT, CLOCK_AHEAD, CLOCK_BEHIND = "q:clock_suspect", "clock_ahead", "clock_behind"
 UNIT_UNKNOWN, HISTORIC, ESTIMATED = "q:unit_unknown", "q:historic", "q:estimated"
 
@@ -43,8 +47,11 @@ def adapter_names() -> list[str]:
     return sorted(meters.ADAPTERS)
 
 
-def open_message(adapter_name: str | None, topic: str, payload: bytes) -> Opened:
+def open_message(adapter_name: str | None, topic: str, payload: bytes, *, max_bytes: int = MAX_MQTT_BYTES) -> Opened:
     """Apply the adapter of that name (or the one that recognises the message) to its bytes."""
+    if len(payload) > max_bytes:
+        detail = f"{len(payload)} bytes; the limit is {max_bytes}"
+        return Opened(adapter_name, reason="too_large", detail=detail)
     adapter: EnvelopeAdapter | None
     if adapter_name is None:
         adapter = meters.recognise_adapter(topic, payload)
@@ -117,9 +124,8 @@ def described(
     dispositions: list[str] = []
     for envelope in opened.envelopes:
         name, decoded = decode_envelope(envelope, config)
-        steps.append(
-            f"device {envelope.device or '-'}, decoder {name or '-'}: {decoded.disposition} {decoded.detail or ''}".rstrip()
-        )
+        said = f"device {envelope.device or '-'}, decoder {name or '-'}: {decoded.disposition} {decoded.detail or ''}"
+        steps.append(said.rstrip())
         steps += [f"refused: {bad.reason}, {bad.detail}" for bad in decoded.refused]
         dispositions.append(decoded.disposition)
         result["readings"] += [_shown(reading, config, received_at) for reading in decoded.readings]

@@ -20,7 +20,7 @@ from adapters import meters, units
 from adapters.contracts import VOLUME, DeviceConfig
 from hub import changes, clock
 from hub.db import new_id
-from hub.errors import BadInput, storable, storable_text
+from hub.errors import BadInput, NotFound, storable, storable_text
 from hub.models import Device, Meter
 
 # Where nobody says since when: before any reading.
@@ -81,8 +81,8 @@ def profiles(connection: "psycopg.Connection[tuple[Any, ...]]", devices: Collect
         return found
     with connection.cursor(row_factory=class_row(Profile)) as cursor:
         cursor.execute(
-            "SELECT d.device, d.register, d.meter, m.id AS meter_id, d.adapter, d.decoder, d.config, d.unit, d.multiplier,"
-            " d.register_modulus_m3, d.time_zone, d.revising, d.gateway, d.valid_from, d.valid_to"
+            "SELECT d.device, d.register, d.meter, m.id AS meter_id, d.adapter, d.decoder, d.config, d.unit,"
+            " d.multiplier, d.register_modulus_m3, d.time_zone, d.revising, d.gateway, d.valid_from, d.valid_to"
             " FROM device d JOIN meter m ON m.serial = d.meter AND m.register = d.register"
             " WHERE d.device = ANY(%s) ORDER BY d.device, d.valid_from DESC",
             [list(devices)],
@@ -238,12 +238,15 @@ def listed(session: Session, *, after: str | None = None, meter: str | None = No
 
 
 def entries_of(session: Session, device: str) -> list[Device]:
-    """The registry entries of one device, oldest first."""
-    return list(session.scalars(select(Device).where(Device.device == key(device)).order_by(Device.valid_from)))
+    """The registry entries of one device, oldest first. Raises NotFound when there are none."""
+    found = list(session.scalars(select(Device).where(Device.device == key(device)).order_by(Device.valid_from)))
+    if not found:
+        raise NotFound(f"Device {device[:80]!r} is not registered.", field="device", remedy="POST /api/v1/devices.")
+    return found
 
 
 def unclaimed(session: Session, *, limit: int = 200) -> list[dict[str, Any]]:
-    """Devices whose messages are kept although nobody registered them: `{device, adapter, messages, first_at, last_at}`."""
+    """Devices whose messages wait because nobody registered them: `{device, adapter, messages, first_at, last_at}`."""
     rows = session.execute(
         text(
             "SELECT device, max(adapter), count(*), min(received_at), max(received_at) FROM raw_message"

@@ -26,8 +26,8 @@ class Message:
     """What arrived, untouched.
 
     `source` says through which door (`mqtt:curbstop`, `token:head-end`, `import`). `received` is the arrival on this
-    process's monotonic clock, None for "now". `redelivered` marks what the broker says it may have delivered before. A kept message that is read
-    again has its `raw_id` and `received_at` (business time).
+    process's monotonic clock, None for "now". `redelivered` marks what the broker says it may have delivered before. A
+    kept message that is read again has its `raw_id` and `received_at` (business time).
     """
 
     source: str
@@ -81,8 +81,9 @@ def keep(session: Session, rows: Sequence[Raw]) -> list[int]:
     ).fetchall()
     ids = [row[0] for row in found]
     connection.execute(
-        "INSERT INTO raw_message (id, received_at, source, topic, payload, adapter, device, retained, disposition, reason)"
-        " SELECT * FROM unnest(%b::int8[], %b::timestamptz[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[],"
+        "INSERT INTO raw_message (id, received_at, source, topic, payload, adapter, device, retained, disposition,"
+        " reason) SELECT * FROM unnest(%b::int8[], %b::timestamptz[], %b::text[], %b::text[], %b::bytea[], %b::text[],"
+        " %b::text[],"
         " %b::bool[], %b::text[], %b::text[])",
         [ids, *_columns(rows)],
     )
@@ -178,8 +179,9 @@ def _insert(
         for position, row in ((position, rows[position]) for position in chosen)
     ]
     found = raw_of(session).execute(
-        "INSERT INTO reading (meter_id, measured_at, value, unit, value_m3, quality, flags, time_source, claimed_at, source,"
-        " seq, raw_id, received_at) SELECT m, at, v, u, v3, q, string_to_array(f, E'\\x1f'), ts, c, s, n, r, rec"
+        "INSERT INTO reading (meter_id, measured_at, value, unit, value_m3, quality, flags, time_source,"
+        " claimed_at, source, seq, raw_id, received_at)"
+        " SELECT m, at, v, u, v3, q, string_to_array(f, E'\\x1f'), ts, c, s, n, r, rec"
         " FROM unnest(%b::int4[], %b::timestamptz[], %b::numeric[], %b::text[], %b::numeric[], %b::text[], %b::text[],"
         " %b::text[], %b::timestamptz[], %b::text[], %b::int8[], %b::int8[], %b::timestamptz[])"
         " x(m, at, v, u, v3, q, f, ts, c, s, n, r, rec)"
@@ -227,7 +229,8 @@ def _compare(
             verdicts[position] = ("value_conflict", f"{value} {unit or ''} stands for that instant".replace("  ", " "))
     if repeats and count_repeats:
         connection.execute(
-            "UPDATE reading r SET repeats = r.repeats + u.n FROM unnest(%b::int4[], %b::timestamptz[], %b::int4[]) u(m, at, n)"
+            "UPDATE reading r SET repeats = r.repeats + u.n"
+            " FROM unnest(%b::int4[], %b::timestamptz[], %b::int4[]) u(m, at, n)"
             " WHERE r.meter_id = u.m AND r.measured_at = u.at",
             _columns([(meter_id, at, count) for (meter_id, at), count in sorted(repeats.items())]),
         )
@@ -243,8 +246,8 @@ def _revise(session: Session, row: Row, raw_id: int | None, source: str, *, form
         [row.value, row.unit, row.value_m3, row.quality, row.flags, raw_id, source, row.meter_id, row.measured_at],
     )
     connection.execute(
-        "INSERT INTO quarantine (id, raw_id, source, device, meter, register, measured_at, value, reason, detail, resolved_at,"
-        " resolution) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'revised', %s, now(), 'superseded')",
+        "INSERT INTO quarantine (id, raw_id, source, device, meter, register, measured_at, value, reason, detail,"
+        " resolved_at, resolution) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'revised', %s, now(), 'superseded')",
         [
             new_id(),
             former_raw,
@@ -280,8 +283,8 @@ def put_aside(session: Session, found: Sequence[Aside], *, settle: Collection[in
     if not rows:
         return
     connection.execute(
-        "INSERT INTO quarantine (id, raw_id, received_at, source, device, register, measured_at, value, reason, detail, meter)"
-        " SELECT u.id, u.raw, u.rec, u.s, u.d, u.r, u.at, u.v, u.why, jsonb_build_object('text', u.t),"
+        "INSERT INTO quarantine (id, raw_id, received_at, source, device, register, measured_at, value, reason, detail,"
+        " meter) SELECT u.id, u.raw, u.rec, u.s, u.d, u.r, u.at, u.v, u.why, jsonb_build_object('text', u.t),"
         " (SELECT e.meter FROM device e WHERE e.device = lower(u.d) ORDER BY e.valid_from DESC LIMIT 1)"
         " FROM unnest(%b::uuid[], %b::int8[], %b::timestamptz[], %b::text[], %b::text[], %b::text[], %b::timestamptz[],"
         " %b::text[], %b::text[], %b::text[]) u(id, raw, rec, s, d, r, at, v, why, t)",
@@ -320,8 +323,8 @@ def rewrite_dispositions(session: Session, rows: Sequence[tuple[int, datetime, s
 def unclaimed_ids(session: Session, identities: Sequence[str]) -> list[int]:
     """Ids of unclaimed messages about any of these devices; messages about several devices are searched by text."""
     found = raw_of(session).execute(
-        "SELECT id FROM raw_message WHERE disposition = 'unclaimed' AND (device = ANY(%(devices)s) OR (device IS NULL AND"
-        " EXISTS (SELECT FROM unnest(%(devices)s::text[]) d WHERE position(encode(convert_to(d, 'UTF8'), 'escape')"
+        "SELECT id FROM raw_message WHERE disposition = 'unclaimed' AND (device = ANY(%(devices)s) OR (device IS NULL"
+        " AND EXISTS (SELECT FROM unnest(%(devices)s::text[]) d WHERE position(encode(convert_to(d, 'UTF8'), 'escape')"
         " IN lower(encode(payload, 'escape'))) > 0)))",
         {"devices": list(identities)},
     )
@@ -332,7 +335,8 @@ def claimed_ids(session: Session, limit: int) -> list[int]:
     """Ids of unclaimed messages whose one device has a registry entry by now."""
     found = raw_of(session).execute(
         "SELECT r.id FROM raw_message r WHERE r.disposition = 'unclaimed' AND EXISTS (SELECT FROM device d"
-        " JOIN meter m ON m.serial = d.meter AND m.register = d.register WHERE d.device = r.device) ORDER BY r.received_at LIMIT %s",
+        " JOIN meter m ON m.serial = d.meter AND m.register = d.register WHERE d.device = r.device)"
+        " ORDER BY r.received_at LIMIT %s",
         [limit],
     )
     return [row[0] for row in found]

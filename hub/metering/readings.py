@@ -150,7 +150,8 @@ def _decode(session: Session, opened: Iterable[_Opened]) -> None:
     """Open every message, then decode its envelopes with what the registry says of their devices."""
     wanted: set[str] = set()
     for one in opened:
-        found = decode.open_message(one.message.adapter, one.message.topic, one.message.payload)
+        limit = decode.MAX_MQTT_BYTES if one.message.source.startswith("mqtt:") else decode.MAX_BATCH_BYTES
+        found = decode.open_message(one.message.adapter, one.message.topic, one.message.payload, max_bytes=limit)
         one.adapter, one.envelopes = found.adapter, found.envelopes
         if found.reason is not None:
             one.disposition, one.reason, one.detail = "quarantine", found.reason, found.detail

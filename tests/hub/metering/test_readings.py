@@ -200,7 +200,8 @@ def test_devices_registered_by_an_import_are_claimed_by_the_next_tick(town: Sess
     readings.receive(town, [plain(item(1, device="later"))])
     town.execute(
         text(
-            "INSERT INTO device (id, device, meter, valid_from) VALUES (gen_random_uuid(), 'later', 'M1', '1900-01-01Z')"
+            "INSERT INTO device (id, device, meter, valid_from)"
+            " VALUES (gen_random_uuid(), 'later', 'M1', '1900-01-01Z')"
         )
     )
     assert readings.replay_claimed(town) == 1

@@ -1,0 +1,116 @@
+"""How readings, registry entries and kept messages look in JSON, and the time parameters of their lists."""
+
+import base64
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from hub.errors import BadInput, Malformed
+from hub.models import Device
+from hub.web import decode_cursor, encode_cursor
+
+
+def reading(row: Any) -> dict[str, Any]:
+    """One reading; register values are decimal strings."""
+    return {
+        "meter": row.serial,
+        "register": row.register,
+        "measured_at": row.measured_at,
+        "value": row.value,
+        "unit": row.unit,
+        "value_m3": row.value_m3,
+        "quality": row.quality,
+        "flags": row.flags,
+        "time_source": row.time_source,
+        "claimed_at": row.claimed_at,
+        "source": row.source,
+        "seq": row.seq,
+        "repeats": row.repeats,
+        "raw_message": row.raw_id,
+        "received_at": row.received_at,
+    }
+
+
+def readings_page(rows: Any, limit: int) -> dict[str, Any]:
+    """A page of readings, newest first; `rows` has one more than `limit` when there is a next page."""
+    return {
+        "items": [reading(row) for row in rows[:limit]],
+        "next_cursor": encode_cursor(rows[limit - 1].measured_at.isoformat(), rows[limit - 1].meter_id)
+        if len(rows) > limit
+        else None,
+    }
+
+
+def after(cursor: str | None) -> tuple[datetime, int] | None:
+    """The (instant, id) a page begins after. Raises Malformed."""
+    if cursor is None:
+        return None
+    at, number = decode_cursor(cursor, 2)
+    try:
+        found = datetime.fromisoformat(at)
+        if found.tzinfo is not None and type(number) is int and abs(number) < 2**62:
+            return found, number
+    except (TypeError, ValueError):
+        pass
+    raise Malformed("The cursor is not one of ours.", field="cursor", remedy="Start without a cursor.")
+
+
+def entry(device: Device) -> dict[str, Any]:
+    """One registry entry."""
+    return {
+        "id": str(device.id),
+        "device": device.device,
+        "meter": device.meter,
+        "register": device.register,
+        "adapter": device.adapter,
+        "decoder": device.decoder,
+        "config": device.config,
+        "unit": device.unit,
+        "multiplier": device.multiplier,
+        "register_modulus_m3": device.register_modulus_m3,
+        "time_zone": device.time_zone,
+        "revising": device.revising,
+        "gateway": device.gateway,
+        "valid_from": device.valid_from,
+        "valid_to": device.valid_to,
+    }
+
+
+def raw_message(row: Any) -> dict[str, Any]:
+    """One kept message: its text when it is text, and its bytes in base64."""
+    payload = bytes(row.payload)
+    try:
+        shown: str | None = payload.decode("utf-8")
+    except UnicodeDecodeError:
+        shown = None
+    return {
+        "id": row.id,
+        "received_at": row.received_at,
+        "source": row.source,
+        "topic": row.topic,
+        "adapter": row.adapter,
+        "retained": row.retained,
+        "disposition": row.disposition,
+        "reason": row.reason,
+        "payload": shown,
+        "payload_base64": base64.b64encode(payload).decode(),
+    }
+
+
+def moment(value: str | None, name: str, zone: ZoneInfo) -> datetime | None:
+    """A local day (its first instant) or an RFC 3339 time, in UTC. Raises BadInput."""
+    if value is None:
+        return None
+    try:
+        if len(value) == 10:
+            day = date.fromisoformat(value)
+            found = datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+        else:
+            # a "+" that was not escaped in the address arrives as a space
+            found = datetime.fromisoformat(value.replace(" ", "+") if "T" in value else value)
+            found = (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
+        if 1900 <= found.year < 2200:
+            return found
+    except (ValueError, OverflowError):
+        pass
+    raise BadInput(f"{name} is neither a day nor a time.", field=name, value=value[:60], remedy="Write 2026-05-04.")

@@ -1,0 +1,239 @@
+"""Consumption of a meter by hour, day or month, derived from its registers. Reads only.
+
+A register is a curve over measured time; between two readings it is taken to rise evenly. A fall is rollover (near the
+end of the dials), backflow (small), misread (the next reading is back) or reset; only the first two count. Suspect
+readings and registers without a unit are left out. A step that no two readings embrace is missing, never zero; one
+whose ends were interpolated over more than a twentieth of the step is marked estimated.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from typing import Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.orm import Session
+
+from hub.errors import BadInput, NotFound
+from hub.metering.booking import SIDE_REGISTERS
+from hub.metering.devices import MeterRegister
+from hub.models import Meter
+
+Step = Literal["hour", "day", "month"]
+STEPS: tuple[Step, ...] = ("hour", "day", "month")
+MOST_STEPS = 10_000
+_LENGTH = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=30)}
+# A fall of at most this, or of one part in a thousand of the register, is water that ran back.
+BACKFLOW_M3 = Decimal("0.5")
+# Rollover: the last tenth of the dials before, the first tenth after.
+_NEAR = Decimal("0.1")
+
+
+class Point(NamedTuple):
+    """One believed reading of a register."""
+
+    at: datetime
+    volume: Decimal
+    estimated: bool
+
+
+class Rise(NamedTuple):
+    """What ran through between two readings; `volume` None when the register was reset in between."""
+
+    begins: datetime
+    ends: datetime
+    volume: Decimal | None
+    estimated: bool
+
+
+class Event(NamedTuple):
+    """A fall of the register and what it was taken for."""
+
+    at: datetime
+    kind: Literal["rollover", "backflow", "misread", "reset"]
+    before_m3: Decimal
+    after_m3: Decimal
+
+
+@dataclass(slots=True, frozen=True)
+class Used:
+    """Consumption over [begins, ends). `coverage` is the share of that time between readings."""
+
+    begins: datetime
+    ends: datetime
+    volume_m3: Decimal | None
+    coverage: float
+    estimated: bool
+
+    @property
+    def missing(self) -> bool:
+        """Whether part of the time has no readings around it."""
+        return self.coverage < 1.0
+
+
+def edges(begins: datetime, ends: datetime, step: Step, zone: ZoneInfo) -> list[datetime]:
+    """Where the steps meet, in UTC: hours as they pass, days and months as the utility's calendar has them."""
+    found = [begins]
+    while found[-1] < ends:
+        if len(found) > MOST_STEPS:
+            raise BadInput(
+                f"More than {MOST_STEPS} steps.", field="step", remedy="Ask for a shorter time or longer steps."
+            )
+        found.append(min(ends, _next(found[-1], step, zone)))
+    return found
+
+
+def _next(at: datetime, step: Step, zone: ZoneInfo) -> datetime:
+    if step == "hour":
+        return at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    local = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    after = local + timedelta(days=1) if step == "day" else (local.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return after.replace(tzinfo=zone).astimezone(UTC)
+
+
+def rises(points: Sequence[Point], modulus: Decimal | None) -> tuple[list[Rise], list[Event]]:
+    """The register's movements in order, and its falls as they were judged. Points are in order of time."""
+    found: list[Rise] = []
+    events: list[Event] = []
+    last: Point | None = None
+    for position, point in enumerate(points):
+        if last is None:
+            last = point
+            continue
+        delta, kind = _delta(last, point, points[position + 1] if position + 1 < len(points) else None, modulus)
+        if kind is not None:
+            events.append(Event(point.at, kind, last.volume, point.volume))
+        if kind == "misread":
+            continue
+        found.append(Rise(last.at, point.at, delta, last.estimated or point.estimated))
+        last = point
+    return found, events
+
+
+def _delta(
+    last: Point, point: Point, after: Point | None, modulus: Decimal | None
+) -> tuple[Decimal | None, Literal["rollover", "backflow", "misread", "reset"] | None]:
+    delta = point.volume - last.volume
+    small = max(BACKFLOW_M3, abs(last.volume) / 1000)
+    if delta >= 0:
+        # a register that stood near zero and now near its end ran backwards through zero
+        if modulus is not None and delta > modulus / 2 and modulus - delta <= small:
+            return delta - modulus, "backflow"
+        return delta, None
+    if modulus is not None and last.volume >= modulus * (1 - _NEAR) and point.volume <= modulus * _NEAR:
+        return delta + modulus, "rollover"
+    if after is not None and after.volume >= last.volume:
+        return None, "misread"
+    if -delta <= small:
+        return delta, "backflow"
+    return None, "reset"
+
+
+def shares(movements: Sequence[Rise], marks: Sequence[datetime], step: Step) -> list[Used]:
+    """`movements` cut at `marks`, each spread evenly over its time."""
+    tolerance = _LENGTH[step] / 20
+    result: list[Used] = []
+    index = 0
+    for begins, ends in pairwise(marks):
+        while index < len(movements) and movements[index].ends <= begins:
+            index += 1
+        volume, covered, estimated = Decimal(0), timedelta(0), False
+        position = index
+        while position < len(movements) and movements[position].begins < ends:
+            rise = movements[position]
+            position += 1
+            overlap = min(rise.ends, ends) - max(rise.begins, begins)
+            if rise.volume is None or overlap <= timedelta(0):
+                continue
+            covered += overlap
+            volume += rise.volume * _part(overlap, rise.ends - rise.begins)
+            estimated |= rise.estimated or _guessed(rise, begins, tolerance) or _guessed(rise, ends, tolerance)
+        coverage = min(1.0, covered / (ends - begins))
+        result.append(Used(begins, ends, volume if covered else None, coverage, estimated))
+    return result
+
+
+def _part(overlap: timedelta, whole: timedelta) -> Decimal:
+    microsecond = timedelta(microseconds=1)
+    return Decimal(overlap // microsecond) / Decimal(whole // microsecond)
+
+
+def _guessed(rise: Rise, edge: datetime, tolerance: timedelta) -> bool:
+    """Whether the register's stand at `edge` comes from readings that are both further away than `tolerance`."""
+    return rise.begins + tolerance < edge < rise.ends - tolerance
+
+
+def of_meter(
+    session: Session, serial: str, *, begins: datetime, ends: datetime, step: Step, zone: ZoneInfo
+) -> tuple[list[Used], list[Event]]:
+    """Consumption of a meter over [begins, ends), all its counting registers summed. Raises NotFound, BadInput."""
+    if ends <= begins:
+        raise BadInput("The time must end after it begins.", field="to")
+    rows = session.execute(
+        select(Meter.id, Meter.register, Meter.unit, Meter.multiplier, Meter.dials).where(Meter.serial == serial)
+    ).all()
+    if not rows:
+        raise NotFound(
+            f"There is no meter {serial[:80]!r}.", field="serial", remedy="Import it, or register its device."
+        )
+    counting = [row for row in rows if row.register not in SIDE_REGISTERS]
+    moduli = _device_moduli(session, serial)
+    marks = edges(begins, ends, step, zone)
+    parts: list[list[Used]] = []
+    events: list[Event] = []
+    for row in counting:
+        modulus = moduli.get(row.register)
+        if modulus is None:
+            modulus = MeterRegister(row.id, row.unit, row.multiplier, row.dials).modulus_m3()
+        movements, falls = rises(list(_points(session, row.id, begins, ends)), modulus)
+        parts.append(shares(movements, marks, step))
+        events += [fall for fall in falls if begins <= fall.at < ends]
+    return _summed(parts, marks), sorted(events)
+
+
+def _summed(parts: Sequence[Sequence[Used]], marks: Sequence[datetime]) -> list[Used]:
+    """All registers of a compound meter together; where one is unknown, so is the sum."""
+    if len(parts) == 1:
+        return list(parts[0])
+    result = []
+    for position, (begins, ends) in enumerate(pairwise(marks)):
+        here = [part[position] for part in parts]
+        volumes = [used.volume_m3 for used in here if used.volume_m3 is not None]
+        total = sum(volumes, Decimal(0)) if here and len(volumes) == len(here) else None
+        coverage = min((used.coverage for used in here), default=0.0)
+        result.append(Used(begins, ends, total, coverage, any(used.estimated for used in here)))
+    return result
+
+
+def _device_moduli(session: Session, serial: str) -> dict[str, Decimal]:
+    rows = session.execute(
+        text(
+            "SELECT DISTINCT ON (register) register, register_modulus_m3 FROM device WHERE meter = :serial"
+            " AND register_modulus_m3 IS NOT NULL ORDER BY register, valid_from DESC"
+        ),
+        {"serial": serial},
+    )
+    return dict(rows.all())
+
+
+_POINTS = text(
+    "SELECT measured_at, value_m3, quality FROM ("
+    " (SELECT measured_at, value_m3, quality FROM reading WHERE meter_id = :meter AND measured_at < :begins"
+    "   AND quality IN :believed AND value_m3 IS NOT NULL ORDER BY measured_at DESC LIMIT 1)"
+    " UNION ALL SELECT measured_at, value_m3, quality FROM reading WHERE meter_id = :meter AND measured_at >= :begins"
+    "   AND measured_at < :ends AND quality IN :believed AND value_m3 IS NOT NULL"
+    " UNION ALL (SELECT measured_at, value_m3, quality FROM reading WHERE meter_id = :meter AND measured_at >= :ends"
+    "   AND quality IN :believed AND value_m3 IS NOT NULL ORDER BY measured_at LIMIT 1)) r ORDER BY measured_at"
+).bindparams(bindparam("believed", expanding=True))
+
+
+def _points(session: Session, meter_id: int, begins: datetime, ends: datetime) -> Iterator[Point]:
+    """Believed readings in the time, with the last one before and the first one after."""
+    rows = session.execute(
+        _POINTS, {"meter": meter_id, "begins": begins, "ends": ends, "believed": ("good", "estimated")}
+    )
+    for at, volume, quality in rows:
+        yield Point(at, volume, quality == "estimated")

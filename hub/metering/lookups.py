@@ -1,0 +1,196 @@
+"""Readings, raw messages, quarantine entries and meters as lists for faces. Reads, but for `replay_entries`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, func, or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from hub.errors import Conflict, NotFound
+from hub.metering import devices, readings
+from hub.models import Device, Meter, MeterInstallation, Quarantine, RawMessage, Reading
+
+_READING = (
+    Meter.serial,
+    Meter.register,
+    Reading.meter_id,
+    Reading.measured_at,
+    Reading.value,
+    Reading.unit,
+    Reading.value_m3,
+    Reading.quality,
+    Reading.flags,
+    Reading.time_source,
+    Reading.claimed_at,
+    Reading.source,
+    Reading.seq,
+    Reading.raw_id,
+    Reading.received_at,
+    Reading.repeats,
+)
+
+
+def of_meter(
+    session: Session,
+    serial: str,
+    *,
+    begins: datetime | None = None,
+    ends: datetime | None = None,
+    after: tuple[datetime, int] | None = None,
+    limit: int = 100,
+) -> Sequence[Any]:
+    """Readings of all registers of a meter in [begins, ends), newest first. Raises NotFound."""
+    ids = list(session.scalars(select(Meter.id).where(Meter.serial == serial)))
+    if not ids:
+        raise _no_meter(serial)
+    query = select(*_READING).join(Meter, Meter.id == Reading.meter_id).where(Reading.meter_id.in_(ids))
+    return session.execute(_paged(query, begins, ends, after, limit)).all()
+
+
+def of_device(
+    session: Session,
+    device: str,
+    *,
+    begins: datetime | None = None,
+    ends: datetime | None = None,
+    after: tuple[datetime, int] | None = None,
+    limit: int = 100,
+) -> Sequence[Any]:
+    """Readings of the meters a device reported, while it reported them, newest first. Raises NotFound."""
+    key = devices.entries_of(session, device)[0].device
+    query = (
+        select(*_READING)
+        .distinct()
+        .join(Meter, Meter.id == Reading.meter_id)
+        .join(
+            Device,
+            and_(
+                Device.meter == Meter.serial,
+                Device.valid_from <= Reading.measured_at,
+                or_(Device.valid_to.is_(None), Reading.measured_at < Device.valid_to),
+            ),
+        )
+        .where(Device.device == key)
+    )
+    return session.execute(_paged(query, begins, ends, after, limit)).all()
+
+
+def _paged(
+    query: Any, begins: datetime | None, ends: datetime | None, after: tuple[datetime, int] | None, limit: int
+) -> Any:
+    if begins is not None:
+        query = query.where(Reading.measured_at >= begins)
+    if ends is not None:
+        query = query.where(Reading.measured_at < ends)
+    if after is not None:
+        query = query.where(tuple_(Reading.measured_at, Reading.meter_id) < after)
+    return query.order_by(Reading.measured_at.desc(), Reading.meter_id.desc()).limit(limit)
+
+
+def raw_messages(
+    session: Session, device: str, *, after: tuple[datetime, int] | None = None, limit: int = 100
+) -> Sequence[Any]:
+    """Kept messages about one device, newest first."""
+    query = select(
+        RawMessage.id,
+        RawMessage.received_at,
+        RawMessage.source,
+        RawMessage.topic,
+        RawMessage.payload,
+        RawMessage.adapter,
+        RawMessage.retained,
+        RawMessage.disposition,
+        RawMessage.reason,
+    ).where(RawMessage.device == devices.key(device))
+    if after is not None:
+        query = query.where(tuple_(RawMessage.received_at, RawMessage.id) < after)
+    return session.execute(query.order_by(RawMessage.received_at.desc(), RawMessage.id.desc()).limit(limit)).all()
+
+
+def quarantine(
+    session: Session,
+    *,
+    reason: str | None = None,
+    device: str | None = None,
+    resolved: bool = False,
+    after: UUID | None = None,
+    limit: int = 100,
+) -> list[Quarantine]:
+    """Quarantine entries, newest first; open ones unless `resolved`."""
+    query = select(Quarantine).where(
+        Quarantine.resolved_at.is_not(None) if resolved else Quarantine.resolved_at.is_(None)
+    )
+    if reason is not None:
+        query = query.where(Quarantine.reason == reason)
+    if device is not None:
+        query = query.where(func.lower(Quarantine.device) == devices.key(device))
+    if after is not None:
+        query = query.where(Quarantine.id < after)
+    return list(session.scalars(query.order_by(Quarantine.id.desc()).limit(limit)))
+
+
+def quarantine_counts(session: Session) -> dict[str, int]:
+    """How many open entries there are per reason."""
+    rows = session.execute(
+        select(Quarantine.reason, func.count()).where(Quarantine.resolved_at.is_(None)).group_by(Quarantine.reason)
+    )
+    return dict(rows.all())
+
+
+def replay_entry(session: Session, entry_id: UUID) -> tuple[Quarantine, readings.Batch]:
+    """Read the message behind an entry again. Raises NotFound; Conflict when the entry is settled or has no message."""
+    entry = session.scalar(select(Quarantine).where(Quarantine.id == entry_id).with_for_update())
+    if entry is None:
+        raise NotFound("There is no such quarantine entry.", field="id", value=str(entry_id))
+    if entry.resolved_at is not None:
+        raise Conflict(f"The entry is settled already: {entry.resolution}.", field="id", value=str(entry_id))
+    if entry.raw_id is None:
+        raise Conflict("The message behind the entry is not kept, so it cannot be read again.", field="id")
+    batch = readings.replay(session, [entry.raw_id])
+    session.refresh(entry)
+    return entry, batch
+
+
+def replay_reason(session: Session, reason: str, *, limit: int = 1000) -> tuple[int, int]:
+    """Read the messages behind the oldest open entries of one reason again: (entries tried, entries settled)."""
+    rows = session.execute(
+        select(Quarantine.id, Quarantine.raw_id)
+        .where(Quarantine.reason == reason, Quarantine.resolved_at.is_(None), Quarantine.raw_id.is_not(None))
+        .order_by(Quarantine.received_at)
+        .limit(limit)
+        .with_for_update()
+    ).all()
+    readings.replay(session, {raw_id for _, raw_id in rows if raw_id is not None})
+    settled = session.scalar(
+        select(func.count())
+        .select_from(Quarantine)
+        .where(Quarantine.id.in_([entry for entry, _ in rows]), Quarantine.resolved_at.is_not(None))
+    )
+    return len(rows), settled or 0
+
+
+def meter(session: Session, serial: str) -> dict[str, Any]:
+    """A meter with its registers, places, devices and newest reading. Raises NotFound."""
+    registers = list(session.scalars(select(Meter).where(Meter.serial == serial).order_by(Meter.id)))
+    if not registers:
+        raise _no_meter(serial)
+    places = session.scalars(
+        select(MeterInstallation)
+        .where(MeterInstallation.serial == serial)
+        .order_by(MeterInstallation.installed_at.desc())
+    ).all()
+    entries = session.scalars(select(Device).where(Device.meter == serial).order_by(Device.valid_from.desc())).all()
+    newest = session.execute(
+        select(*_READING)
+        .join(Meter, Meter.id == Reading.meter_id)
+        .where(Reading.meter_id.in_([register.id for register in registers]))
+        .order_by(Reading.measured_at.desc())
+        .limit(1)
+    ).first()
+    return {"registers": registers, "places": list(places), "devices": list(entries), "newest": newest}
+
+
+def _no_meter(serial: str) -> NotFound:
+    return NotFound(f"There is no meter {serial[:80]!r}.", field="serial", remedy="Import it, or register its device.")

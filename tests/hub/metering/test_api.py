@@ -1,0 +1,198 @@
+"""Readings, devices, meters and quarantine over HTTP."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import factories
+from tests.conftest import Live
+
+
+@pytest.fixture
+def http(live: Live) -> Iterator[httpx.Client]:
+    """A supervisor's client."""
+    yield live.client("supervisor")
+
+
+def today(hour: int = 0, days_ago: int = 3) -> datetime:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight - timedelta(days=days_ago) + timedelta(hours=hour)
+
+
+def item(value: Any, at: datetime, **more: Any) -> dict[str, Any]:
+    return {"device": "D1", "value": value, "unit": "m3", "measured_at": at.isoformat()} | more
+
+
+def register(http: httpx.Client, **more: Any) -> dict[str, Any]:
+    answer = http.post("/api/v1/devices", json={"device": "D1", "meter": "M1"} | more)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_a_batch_is_booked_item_by_item_and_repeating_it_changes_nothing(http: httpx.Client) -> None:
+    register(http)
+    batch = {"readings": [item("1.5", today()), item(-1, today(1)), item(2, today(2), device="unknown")]}
+    first = http.post("/api/v1/readings", json=batch)
+    assert first.status_code == 200, first.text
+    assert [(one["index"], one["outcome"], one["reason"]) for one in first.json()["items"]] == [
+        (0, "stored", None),
+        (1, "quarantined", "negative_value"),
+        (2, "unclaimed", "unregistered_device"),
+    ]
+    again = http.post("/api/v1/readings", json=batch).json()
+    assert (again["stored"], again["duplicates"]) == (0, 1)
+    (reading,) = http.get("/api/v1/meters/M1/readings").json()["items"]
+    assert (reading["value"], reading["repeats"], reading["quality"]) == ("1.5", 1, "good")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422),
+        (b"not json", 422),
+        (b'{"readings": 5}', 422),
+        (b'{"readings": [NaN]}', 422),
+        (b"[" * 100_000, 422),
+        (b'{"readings":' + b" " * (10 * 1024 * 1024) + b"[]}", 413),
+    ],
+)
+def test_a_body_that_is_no_batch_is_refused_as_a_problem(http: httpx.Client, body: bytes, status: int) -> None:
+    answer = http.post("/api/v1/readings", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_conflict_waits_in_quarantine_and_a_replay_keeps_it_there(http: httpx.Client) -> None:
+    register(http)
+    http.post("/api/v1/readings", json={"readings": [item(1, today())]})
+    http.post("/api/v1/readings", json={"readings": [item(2, today())]})
+    (entry,) = http.get("/api/v1/quarantine", params={"reason": "value_conflict"}).json()["items"]
+    assert (entry["device"], entry["meter"], entry["value"], entry["status"]) == ("D1", "M1", "2", "open")
+    replayed = http.post(f"/api/v1/quarantine/{entry['id']}/replay")
+    assert (replayed.status_code, replayed.json()["status"]) == (200, "open")
+    assert http.get("/api/v1/quarantine").json()["counts"] == {"value_conflict": 1}
+
+
+def test_what_was_refused_for_its_register_is_booked_by_replay_once_the_register_is_known(http: httpx.Client) -> None:
+    register(http)
+    http.post(
+        "/api/v1/readings", json={"readings": [item(1, today(), register="low"), item(2, today(1), register="low")]}
+    )
+    assert http.get("/api/v1/quarantine").json()["counts"] == {"unknown_register": 2}
+    register(http, register="low")
+    answer = http.post("/api/v1/quarantine/replay", json={"reason": "unknown_register"})
+    assert answer.json() == {"tried": 2, "settled": 2}
+    assert http.get("/api/v1/quarantine").json()["items"] == []
+    settled = http.get("/api/v1/quarantine", params={"resolved": True}).json()["items"]
+    assert {one["resolution"] for one in settled} == {"replayed"}
+    assert http.post(f"/api/v1/quarantine/{settled[0]['id']}/replay").status_code == 409
+    assert len(http.get("/api/v1/meters/M1/readings").json()["items"]) == 2
+
+
+def test_an_unclaimed_device_is_listed_and_its_messages_are_booked_when_it_is_registered(http: httpx.Client) -> None:
+    http.post("/api/v1/readings", json={"readings": [item(7, today())]})
+    (waiting,) = http.get("/api/v1/devices", params={"unclaimed": True}).json()["items"]
+    assert (waiting["device"], waiting["messages"]) == ("d1", 1)
+    (raw,) = http.get("/api/v1/devices/D1/raw-messages").json()["items"]
+    assert (raw["disposition"], json.loads(raw["payload"])["readings"][0]["value"]) == ("unclaimed", 7)
+    made = register(http, unit="m3", register_modulus_m3="10000")
+    assert (made["device"], made["booked"], made["register_modulus_m3"]) == ("d1", 1, "10000")
+    (reading,) = http.get("/api/v1/devices/d1/readings").json()["items"]
+    assert reading["value"] == "7"
+    assert http.get("/api/v1/devices", params={"unclaimed": True}).json()["items"] == []
+    (entry,) = http.get("/api/v1/devices", params={"meter": "M1"}).json()["items"]
+    assert entry["device"] == "d1"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"unit": "furlong"},
+        {"adapter": "nothing"},
+        {"decoder": "nothing"},
+        {"time_zone": "Moon/Crater"},
+        {"multiplier": "0"},
+        {"register_modulus_m3": "NaN"},
+        {"device": " "},
+        {"valid_from": "0001-01-01T00:00:00Z"},
+        {"surplus": 1},
+    ],
+)
+def test_a_registry_entry_that_cannot_work_is_refused(http: httpx.Client, wrong: dict[str, Any]) -> None:
+    assert http.post("/api/v1/devices", json={"device": "D1", "meter": "M1"} | wrong).status_code == 422
+
+
+def test_consumption_by_hour_and_day_marks_what_is_missing(http: httpx.Client, live: Live) -> None:
+    register(http)
+    # January: no hour is missing or doubled in any zone
+    midnight = datetime((datetime.now(UTC) - timedelta(days=20)).year, 1, 10, tzinfo=live.settings.zone)
+    stands = [item(100 + hour, midnight.astimezone(UTC) + timedelta(hours=hour)) for hour in range(25)]
+    http.post("/api/v1/readings", json={"readings": stands})
+    span = {"from": f"{midnight:%Y}-01-10", "to": f"{midnight:%Y}-01-12"}
+    hours = http.get("/api/v1/meters/M1/consumption", params=span | {"step": "hour"}).json()
+    assert [one["volume_m3"] for one in hours["items"][:24]] == [1.0] * 24
+    assert [one["missing"] for one in hours["items"]] == [False] * 24 + [True] * 24
+    assert hours["items"][30]["volume_m3"] is None
+    days = http.get("/api/v1/meters/M1/consumption", params=span).json()
+    assert [(one["volume_m3"], one["missing"]) for one in days["items"]] == [(24.0, False), (None, True)]
+    assert days["total_m3"] == 24.0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/meters/none",
+        "/api/v1/meters/none/readings",
+        "/api/v1/meters/none/consumption?from=2026-01-01&to=2026-02-01",
+        "/api/v1/devices/none",
+        "/api/v1/devices/none/readings",
+    ],
+)
+def test_unknown_things_are_not_found(http: httpx.Client, path: str) -> None:
+    assert http.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/meters/M1/consumption?from=2026-01-01&to=2026-02-01&step=year",
+        "/api/v1/meters/M1/consumption?from=2026-02-01&to=2026-01-01",
+        "/api/v1/meters/M1/consumption?from=1990-02-01&to=2026-01-01&step=hour",
+        "/api/v1/meters/M1/consumption?from=nonsense&to=2026-01-01",
+        "/api/v1/meters/M1/readings?from=2026-99-01",
+    ],
+)
+def test_times_that_cannot_work_are_refused(http: httpx.Client, path: str) -> None:
+    register(http)
+    assert http.get(path).status_code == 422
+
+
+def test_readings_come_in_pages_newest_first(http: httpx.Client) -> None:
+    register(http)
+    http.post("/api/v1/readings", json={"readings": [item(hour, today(hour)) for hour in range(5)]})
+    seen: list[str] = []
+    cursor: str | None = None
+    while True:
+        page = http.get(
+            "/api/v1/meters/M1/readings", params={"limit": 2} | ({"cursor": cursor} if cursor else {})
+        ).json()
+        seen += [one["value"] for one in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert seen == ["4", "3", "2", "1", "0"]
+    assert http.get("/api/v1/meters/M1/readings", params={"cursor": "nonsense"}).status_code == 400
+
+
+def test_crews_have_no_business_here(live: Live) -> None:
+    with live.database.transaction() as session:
+        crew_id = factories.crew(session).id
+    crew = live.client("crew", crew_id=crew_id)
+    assert crew.get("/api/v1/devices").status_code == 403
+    assert crew.post("/api/v1/readings", json={"readings": []}).status_code == 403
+    assert live.client().post("/api/v1/readings", json={"readings": []}).status_code == 401
