@@ -9,17 +9,19 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from hub.errors import NotFound
+from hub.imports.customers import ACCOUNTS, BALANCES
 from hub.imports.importer import Importer, Outcome
 from hub.imports.importer import run as _run
 from hub.imports.meters import METERS
 from hub.imports.network import MAINS, SERVICE_POINTS, ZONES
+from hub.imports.readings import READINGS
 from hub.imports.rows import Fault, ImportRefused
 from hub.imports.staging import Progress
 from hub.imports.volumes import CONSUMPTION, TANK_LEVELS
 
 IMPORTERS: dict[str, Importer] = {
     importer.kind: importer
-    for importer in (ZONES, MAINS, SERVICE_POINTS, METERS, CONSUMPTION, TANK_LEVELS)
+    for importer in (ZONES, MAINS, SERVICE_POINTS, METERS, ACCOUNTS, BALANCES, CONSUMPTION, TANK_LEVELS, READINGS)
 }
 
 __all__ = ["IMPORTERS", "Fault", "ImportRefused", "Outcome", "run"]

@@ -50,7 +50,9 @@ def _read_spatial(kind: str, path: Path, names: tuple[str, ...], has_geometry: b
     try:
         features = read_features(path, layer=kind)
     except BadInput as error:
-        raise ImportRefused(kind, [_file_fault(error.detail.rstrip("."), str(error.extra.get("remedy", "")))]) from error
+        raise ImportRefused(
+            kind, [_file_fault(error.detail.rstrip("."), str(error.extra.get("remedy", "")))]
+        ) from error
     renamed = {column: _full_name(column, names, features.short_names) for column in features.columns}
     faults = []
     rows = []
@@ -85,7 +87,9 @@ def _decode(kind: str, raw: bytes) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         bad = shown(raw[max(0, error.start - 10) : error.start + 10].decode("latin-1"))
-        fault = Fault(line, None, bad, f"byte 0x{raw[error.start]:02x} is not UTF-8", "Export the file encoded as UTF-8.")
+        fault = Fault(
+            line, None, bad, f"byte 0x{raw[error.start]:02x} is not UTF-8", "Export the file encoded as UTF-8."
+        )
         raise ImportRefused(kind, [fault]) from error
     if "\x00" in text:
         line = text.count("\n", 0, text.index("\x00")) + 1

@@ -111,9 +111,7 @@ def run(
     if faults:
         raise ImportRefused(importer.kind, faults)
     if importer.staged:
-        staging.stage(
-            session, table.rows, parsed, importer.columns, geometry=importer.geometry, progress=progress
-        )
+        staging.stage(session, table.rows, parsed, importer.columns, geometry=importer.geometry, progress=progress)
     faults = importer.check_stored(session)
     if faults:
         raise ImportRefused(importer.kind, faults)

@@ -58,7 +58,9 @@ def _check(rows: Sequence[Row], parsed: Sequence[Sequence[Any]]) -> list[Fault]:
         first = places.setdefault((cell["serial"], cell["installed_on"]), (row.number, place))
         if first[1] != place:
             problem = f"is at another place in row {first[0]}"
-            faults.append(Fault(row.number, "serial", shown(cell["serial"]), problem, "Give each place its installed_on."))
+            faults.append(
+                Fault(row.number, "serial", shown(cell["serial"]), problem, "Give each place its installed_on.")
+            )
     return faults + staging.doubled(rows, keys, "serial / register / installed_on")
 
 
@@ -72,7 +74,9 @@ def _place_faults(number: int, cell: dict[str, Any]) -> list[Fault]:
     elif cell["zone"] is None and (cell["direction"] or cell["to_zone"]):
         faults.append(Fault(number, "direction", None, "goes with a zone only", "Leave direction and to_zone blank."))
     if cell["to_zone"] is not None and cell["to_zone"] == cell["zone"]:
-        faults.append(Fault(number, "to_zone", cell["to_zone"], "is the zone itself", "Name the zone on the other side."))
+        faults.append(
+            Fault(number, "to_zone", cell["to_zone"], "is the zone itself", "Name the zone on the other side.")
+        )
     if cell["removed_on"] and cell["removed_on"] <= (cell["installed_on"] or ALWAYS):
         faults.append(Fault(number, "removed_on", None, "is not after installed_on", "Correct one of the two."))
     return faults

@@ -32,7 +32,9 @@ def _check_consumption(rows: Sequence[Row], parsed: Sequence[Sequence[Any]]) -> 
             remedy = "The period runs from one day up to, but not including, another."
             faults.append(Fault(row.number, "to", str(cell["to"]), f"is not after from ({cell['from']})", remedy))
         if cell["replaces"] is not None and cell["replaces"] == cell["bill"]:
-            faults.append(Fault(row.number, "replaces", cell["replaces"], "is the bill itself", "Name the former bill."))
+            faults.append(
+                Fault(row.number, "replaces", cell["replaces"], "is the bill itself", "Name the former bill.")
+            )
     return faults + staging.doubled(rows, keys, " / ".join(BILL_KEY))
 
 
@@ -41,14 +43,16 @@ def _check_stored_consumption(session: Session) -> list[Fault]:
 
 
 def _store_consumption(session: Session, load: Load) -> Stored:
-    factors = {name: units.to_m3(Decimal(1), name) for name in {values[CONSUMPTION.at("unit")] for values in load.parsed}}
+    factors = {
+        name: units.to_m3(Decimal(1), name) for name in {values[CONSUMPTION.at("unit")] for values in load.parsed}
+    }
     session.execute(text("CREATE TEMP TABLE IF NOT EXISTS import_factor (unit text, m3 numeric) ON COMMIT DROP"))
     session.execute(text("TRUNCATE import_factor"))
     session.execute(
         text("INSERT INTO import_factor VALUES (:unit, :m3)"), [{"unit": u, "m3": m3} for u, m3 in factors.items()]
     )
     same = (
-        "b.service_point = s.service_point AND b.from_day = s.\"from\" AND b.to_day = s.\"to\""
+        'b.service_point = s.service_point AND b.from_day = s."from" AND b.to_day = s."to"'
         " AND b.meter IS NOT DISTINCT FROM s.meter AND b.register IS NOT DISTINCT FROM s.register"
         " AND b.bill IS NOT DISTINCT FROM s.bill"
     )
@@ -64,7 +68,7 @@ def _store_consumption(session: Session, load: Load) -> Stored:
     inserted = session.execute(
         text(
             "INSERT INTO billed_consumption (id, service_point, meter, register, from_day, to_day, volume, unit, volume_m3,"
-            " estimated, bill, replaces, source) SELECT gen_random_uuid(), s.service_point, s.meter, s.register, s.\"from\","
+            ' estimated, bill, replaces, source) SELECT gen_random_uuid(), s.service_point, s.meter, s.register, s."from",'
             " s.\"to\", s.volume, s.unit, s.volume * f.m3, coalesce(s.estimated, false), s.bill, s.replaces, 'import'"
             " FROM import_stage s JOIN import_factor f USING (unit)"
             f" WHERE NOT EXISTS (SELECT FROM billed_consumption b WHERE {same}) ORDER BY s.row_number RETURNING id"  # noqa: S608

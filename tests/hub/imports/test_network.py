@@ -87,17 +87,27 @@ def test_zones_then_points_find_their_zone(session: Session, tmp_path: Path) -> 
     )
     outcome = run(session, "service-points", points)
     assert outcome.inserted == 3 and "1 service points lie in no zone" in outcome.notes
-    rows = session.execute(text("SELECT id, address, zone, critical, ST_X(geometry) FROM service_point ORDER BY id")).all()
-    assert rows == [("P1", "Hill; 1", "A", True, 1.5), ("P2", "Hill 2", "TOWN", False, 3.0), ("P3", "Far away", None, False, 9.0)]
+    rows = session.execute(
+        text("SELECT id, address, zone, critical, ST_X(geometry) FROM service_point ORDER BY id")
+    ).all()
+    assert rows == [
+        ("P1", "Hill; 1", "A", True, 1.5),
+        ("P2", "Hill 2", "TOWN", False, 3.0),
+        ("P3", "Far away", None, False, 9.0),
+    ]
     valves = session.execute(text("SELECT service_point, state FROM place_fact ORDER BY 1")).all()
     assert valves == [("P1", "open"), ("P2", "closed")]
 
     # the same file again changes nothing, a changed border moves the point
     assert run(session, "service-points", points).unchanged == 3
-    bigger = geojson(tmp_path / "moved.geojson", [({"code": "A", "name": "Inner", "parent": "TOWN"}, box(0, 0, 3.5, 3.5))])
+    bigger = geojson(
+        tmp_path / "moved.geojson", [({"code": "A", "name": "Inner", "parent": "TOWN"}, box(0, 0, 3.5, 3.5))]
+    )
     outcome = run(session, "zones", bigger)
     assert (outcome.updated, outcome.notes) == (1, ["1 service points changed zone"])
-    assert session.execute(text("SELECT zone, pressure_m FROM service_point p JOIN zone z ON z.code = p.zone WHERE id = 'P2'")).one() == ("A", Decimal("48.1"))
+    assert session.execute(
+        text("SELECT zone, pressure_m FROM service_point p JOIN zone z ON z.code = p.zone WHERE id = 'P2'")
+    ).one() == ("A", Decimal("48.1"))
 
 
 def test_a_file_never_overrides_what_a_crew_reported(session: Session, tmp_path: Path) -> None:
@@ -119,8 +129,13 @@ def test_geopackage_and_shapefile_in_another_system(session: Session, tmp_path: 
 
     # a Shapefile cuts the column names to ten characters
     ogr(
-        tmp_path / "points.shp", [Point(*to_utm.transform(33.05, 34.65))], "EPSG:32636", "Point",
-        id=["P1"], address=["Hill 1"], premise_cl=["residential"],
+        tmp_path / "points.shp",
+        [Point(*to_utm.transform(33.05, 34.65))],
+        "EPSG:32636",
+        "Point",
+        id=["P1"],
+        address=["Hill 1"],
+        premise_cl=["residential"],
     )
     with zipfile.ZipFile(tmp_path / "points.zip", "w") as archive:
         for part in tmp_path.glob("points.*"):
@@ -190,7 +205,11 @@ def test_bad_points(
 def test_every_bad_row_is_named(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
     path.write_text("id,address,lon,lat,units\nP1,,1,1,x\nP2,Hill,1,1,2\nP3,Dale,1,1,y\n")
-    assert [(f.row, f.column) for f in refused(session, "service-points", path)] == [(2, "address"), (2, "units"), (4, "units")]
+    assert [(f.row, f.column) for f in refused(session, "service-points", path)] == [
+        (2, "address"),
+        (2, "units"),
+        (4, "units"),
+    ]
 
 
 def test_wrong_encoding(session: Session, tmp_path: Path) -> None:
@@ -208,7 +227,10 @@ BAD_ZONES: list[tuple[Any, str]] = [
     ([({"code": "A", "name": "A", "parent": "B"}, box(0, 0, 1, 1))], "is not known"),
     ([({"code": "A", "name": "A", "parent": "A"}, box(0, 0, 1, 1))], "is the zone itself"),
     (
-        [({"code": "A", "name": "A", "parent": "B"}, box(0, 0, 1, 1)), ({"code": "B", "name": "B", "parent": "A"}, box(0, 0, 2, 2))],
+        [
+            ({"code": "A", "name": "A", "parent": "B"}, box(0, 0, 1, 1)),
+            ({"code": "B", "name": "B", "parent": "A"}, box(0, 0, 2, 2)),
+        ],
         "through its parents",
     ),
     ([({"code": "A\x00", "name": "A"}, box(0, 0, 1, 1))], "cannot be stored"),
@@ -236,8 +258,14 @@ def test_bad_zones(shared_database: Any, tmp_path: Path, features: Any, problem:
         (b'{"type": "Topology"}', "no GeoJSON FeatureCollection"),
         (b"[1, 2]", "no GeoJSON FeatureCollection"),
         (b'{"type": "FeatureCollection", "features": [7]}', "not a GeoJSON feature"),
-        (b'{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"code":"A","name":"A"},"geometry":{"type":"Polygon","coordinates":[[1,2]]}}]}', "cannot be read"),
-        (b'{"type":"FeatureCollection","crs":{"properties":{"name":"EPSG:999999"}},"features":[]}', "coordinate system"),
+        (
+            b'{"type":"FeatureCollection","features":[{"type":"Feature","properties":{"code":"A","name":"A"},"geometry":{"type":"Polygon","coordinates":[[1,2]]}}]}',
+            "cannot be read",
+        ),
+        (
+            b'{"type":"FeatureCollection","crs":{"properties":{"name":"EPSG:999999"}},"features":[]}',
+            "coordinate system",
+        ),
         (b"[" * 100_000, "not GeoJSON"),
         (b"PK\x03\x04 not really", "archive is broken"),
         (b"SQLite format 3\x00 not really", "GeoPackage cannot be read"),

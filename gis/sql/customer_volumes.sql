@@ -1,0 +1,101 @@
+-- Consumption per zone from registers and bills, each point and period from exactly one of the two.
+--
+-- A point's source is its bills, unless its registers cover the window by actual readings for more than a day longer
+-- (no bill yet, or an estimated one). Bills and read-to-read volumes are spread evenly over their time.
+, metered AS (
+    SELECT s.zone, s.service_point, s.purpose <> 'revenue' AS unbilled,
+           sum(s.sign * coalesce(r.volume_m3, 0)) AS m3,
+           sum(s.sign * coalesce(t.tail_m3, 0)) AS extrapolated_m3,
+           sum(coalesce(r.straddling_m3, 0)) FILTER (WHERE s.sign > 0) AS straddling_m3,
+           sum(coalesce(r.covered_s, 0)) FILTER (WHERE s.sign > 0) AS covered_s,
+           sum(extract(epoch FROM s.upper - s.lower)) FILTER (WHERE s.sign > 0) AS expected_s,
+           sum(coalesce(r.breaks, 0)) AS breaks
+    FROM (SELECT span.*, CASE register WHEN 'volume_reverse' THEN -1 ELSE 1 END AS sign FROM span) s
+    LEFT JOIN register_volume r USING (span_id)
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.open_ended AND r.newest_at < s.upper AND r.recent_m3_per_s > 0
+                    THEN r.recent_m3_per_s * extract(epoch FROM s.upper - greatest(r.newest_at, s.lower)) END AS tail_m3
+    ) t
+    GROUP BY 1, 2, 3
+),
+bill AS (
+    SELECT w.zone, p.id AS service_point, b.volume_m3::float8 AS volume_m3, b.estimated,
+           b.from_day::timestamp AT TIME ZONE %(time_zone)s AS since, b.to_day::timestamp AT TIME ZONE %(time_zone)s AS until,
+           w.lower, w.upper
+    FROM zone_window w
+    JOIN service_point p ON p.zone = w.zone
+    JOIN billed_consumption b ON b.service_point = p.id AND b.replaced_by IS NULL
+        AND b.from_day < (w.upper AT TIME ZONE %(time_zone)s)::date + 1
+        AND b.to_day > (w.lower AT TIME ZONE %(time_zone)s)::date
+),
+spread AS (
+    SELECT zone, service_point, estimated,
+           volume_m3 * extract(epoch FROM least(until, upper) - greatest(since, lower))
+               / extract(epoch FROM until - since) AS m3,
+           since < lower OR until > upper AS straddles,
+           tstzrange(greatest(since, lower), least(until, upper)) AS inside
+    FROM bill WHERE since < upper AND until > lower
+),
+billed_days AS (
+    SELECT zone, service_point, sum(m3) AS m3, coalesce(sum(m3) FILTER (WHERE estimated), 0) AS estimated_m3,
+           coalesce(sum(m3) FILTER (WHERE straddles), 0) AS straddling_m3,
+           range_agg(inside) AS days, range_agg(inside) FILTER (WHERE NOT estimated) AS actual_days
+    FROM spread GROUP BY zone, service_point
+),
+billed AS (
+    SELECT zone, service_point, m3, estimated_m3, straddling_m3,
+           (SELECT sum(extract(epoch FROM upper(d) - lower(d))) FROM unnest(days) d) AS covered_s,
+           (SELECT sum(extract(epoch FROM upper(d) - lower(d))) FROM unnest(actual_days) d) AS actual_s
+    FROM billed_days
+),
+lived_in AS (
+    SELECT DISTINCT w.zone, p.id AS service_point
+    FROM zone_window w JOIN service_point p ON p.zone = w.zone JOIN occupancy o ON o.service_point = p.id
+        AND o.since < (w.upper AT TIME ZONE %(time_zone)s)::date
+        AND coalesce(o.until, 'infinity') > (w.lower AT TIME ZONE %(time_zone)s)::date
+),
+point AS (
+    SELECT zone, service_point, m.m3 AS register_m3, m.extrapolated_m3, m.covered_s AS register_s, m.expected_s, m.breaks,
+           m.straddling_m3 AS register_straddling_m3, b.straddling_m3 AS bill_straddling_m3, b.m3 AS bill_m3, b.estimated_m3, b.covered_s AS bill_s,
+           b.service_point IS NOT NULL
+               AND coalesce(b.actual_s, 0) + 86400 >= coalesce(m.covered_s, 0) AS from_bills
+    FROM (SELECT * FROM metered WHERE NOT unbilled) m
+    FULL JOIN billed b USING (zone, service_point)
+    FULL JOIN lived_in USING (zone, service_point)
+),
+chosen AS (
+    SELECT p.zone,
+           CASE WHEN p.from_bills THEN 'bills' WHEN p.register_s > 0 THEN 'registers' ELSE 'none' END AS source,
+           CASE WHEN p.from_bills THEN p.bill_m3 ELSE coalesce(p.register_m3, 0) + coalesce(p.extrapolated_m3, 0) END AS m3,
+           CASE WHEN p.from_bills THEN 0 ELSE coalesce(p.extrapolated_m3, 0) END AS extrapolated_m3,
+           CASE WHEN p.from_bills THEN p.estimated_m3 ELSE 0 END AS estimated_m3,
+           CASE WHEN p.from_bills THEN p.bill_straddling_m3 ELSE coalesce(p.register_straddling_m3, 0) END AS straddling_m3,
+           CASE WHEN p.from_bills THEN p.bill_s ELSE coalesce(p.register_s, 0) END AS covered_s,
+           coalesce(p.expected_s, extract(epoch FROM w.upper - w.lower)) AS expected_s,
+           coalesce(p.breaks, 0) AS breaks
+    FROM point p JOIN zone_window w USING (zone)
+)
+SELECT w.zone,
+       coalesce(sum(c.m3), 0)::float8 AS billed_m3,
+       coalesce(sum(c.m3) FILTER (WHERE c.source = 'bills'), 0)::float8 AS from_bills_m3,
+       coalesce(sum(c.m3) FILTER (WHERE c.source = 'registers'), 0)::float8 AS from_registers_m3,
+       coalesce(sum(c.extrapolated_m3), 0)::float8 AS extrapolated_m3,
+       coalesce(sum(c.estimated_m3), 0)::float8 AS estimated_m3,
+       coalesce(sum(c.straddling_m3), 0)::float8 AS straddling_m3,
+       count(c.source) AS points,
+       count(*) FILTER (WHERE c.source = 'bills') AS points_from_bills,
+       count(*) FILTER (WHERE c.source = 'registers') AS points_from_registers,
+       count(*) FILTER (WHERE c.source = 'none') AS points_without_data,
+       coalesce(sum(least(c.covered_s, c.expected_s)), 0)::float8 AS covered_s,
+       coalesce(sum(c.expected_s), 0)::float8 AS expected_s,
+       coalesce(sum(c.breaks), 0)::int AS register_breaks,
+       coalesce(u.m3, 0)::float8 AS unbilled_m3,
+       coalesce(u.extrapolated_m3, 0)::float8 AS unbilled_extrapolated_m3,
+       coalesce(u.points, 0)::int AS points_unbilled
+FROM zone_window w
+LEFT JOIN chosen c USING (zone)
+LEFT JOIN (
+    SELECT zone, sum(m3 + extrapolated_m3) AS m3, sum(extrapolated_m3) AS extrapolated_m3, count(*) AS points
+    FROM metered WHERE unbilled GROUP BY zone
+) u USING (zone)
+GROUP BY w.zone, u.m3, u.extrapolated_m3, u.points

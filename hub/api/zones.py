@@ -1,0 +1,84 @@
+"""Zones and the water lost in them."""
+
+import re
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from sqlalchemy import text
+
+from hub.auth import Principal
+from hub.errors import BadInput
+from hub.leakage import balances
+from hub.web import Config, Json, Tx, allow
+
+router = APIRouter(prefix="/api/v1", tags=["water loss"])
+READERS = ("admin", "supervisor", "dispatcher", "billing", "analyst")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+FromDay = Annotated[str, Query(alias="from", description="first local day, e.g. 2026-01-01")]
+ToDay = Annotated[str, Query(description="the local day after the last one")]
+
+
+def local_day(value: str, field: str) -> date:
+    """A day of a query. Raises BadInput."""
+    try:
+        if _DAY.fullmatch(value):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise BadInput(f"`{field}` is not a day.", field=field, value=value[:40], remedy="Write it as 2026-01-31.")
+
+
+@router.get("/zones")
+def list_zones(session: Tx, who: Principal = allow(*READERS, "crew")) -> Json:
+    """All zones with their place in the tree, their extent in degrees and how many places they hold."""
+    rows = session.execute(
+        text(
+            "SELECT z.code, z.name, z.parent, z.pressure_m::float8, z.changed_at, count(p.id) AS service_points,"
+            " ARRAY[ST_XMin(z.geometry), ST_YMin(z.geometry), ST_XMax(z.geometry), ST_YMax(z.geometry)] AS bbox"
+            " FROM zone z LEFT JOIN service_point p ON p.zone = z.code GROUP BY z.code ORDER BY z.code"
+        )
+    )
+    return Json({"items": [dict(row) for row in rows.mappings()], "next_cursor": None})
+
+
+@router.get("/zones/{code}/balance")
+def get_zone_balance(
+    code: str, session: Tx, config: Config, begins: FromDay, to: ToDay, who: Principal = allow(*READERS)
+) -> Json:
+    """The water balance of a zone over local days [from, to); `system` stands for the whole system."""
+    first, last = local_day(begins, "from"), local_day(to, "to")
+    if code == "system":
+        found = balances.report(session, first, last, zone=config.zone, actor=who.actor)[-1]
+    else:
+        found = balances.report(session, first, last, zone=config.zone, actor=who.actor, codes=[code])[0]
+    return Json(found)
+
+
+@router.get("/zones/{code}/balance/revisions")
+def list_zone_balance_revisions(
+    code: str, session: Tx, begins: FromDay, to: ToDay, who: Principal = allow(*READERS)
+) -> Json:
+    """Every balance ever computed for a zone and period, newest first, with all inputs."""
+    first, last = local_day(begins, "from"), local_day(to, "to")
+    items = balances.revisions(session, None if code == "system" else code, first, last)
+    return Json({"items": items, "next_cursor": None})
+
+
+@router.get("/water-balance")
+def get_water_balance(
+    session: Tx, config: Config, begins: FromDay, to: ToDay, who: Principal = allow(*READERS)
+) -> Json:
+    """The balances of all zones and of the whole system over local days [from, to)."""
+    first, last = local_day(begins, "from"), local_day(to, "to")
+    return Json(table(balances.report(session, first, last, zone=config.zone, actor=who.actor), first, last))
+
+
+def table(found: list[dict[str, Any]], first: date, last: date) -> dict[str, Any]:
+    """A report of several zones: `zones` in order of their codes, and `system` when it was asked for."""
+    return {
+        "from": first.isoformat(),
+        "to": last.isoformat(),
+        "zones": [one for one in found if one["zone"] is not None],
+        "system": next((one for one in found if one["zone"] is None), None),
+    }

@@ -1,0 +1,81 @@
+"""Commands that bring files in: `curbstop import <kind> FILE`. Each file is one transaction."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hub import imports
+from hub.cli.people import ACTOR
+from hub.db import Database
+from hub.imports import Fault, ImportRefused
+from hub.private import database_for
+from hub.settings import load
+
+FileArgument = Annotated[Path, typer.Argument(help="The file; its format is recognised by its content.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group `import`."""
+    group = typer.Typer(
+        help="Bring files in: GeoJSON, GeoPackage, zipped Shapefile or CSV; all rows of a file or none.",
+        no_args_is_help=True,
+    )
+    for kind, importer in imports.IMPORTERS.items():
+        required = ", ".join(column.name for column in importer.columns if column.required)
+        optional = ", ".join(column.name for column in importer.columns if not column.required)
+        shape = " and a geometry (CSV: lon and lat, or wkt)" if importer.geometry else ""
+        text = f"Import {kind.replace('-', ' ')}.\n\nRequired columns: {required}{shape}.\n\nOptional: {optional}."
+        group.command(kind, help=text)(_command(kind))
+    app.add_typer(group, name="import")
+
+
+def _command(kind: str) -> Callable[[Path], None]:
+    def run(file: FileArgument) -> None:
+        settings = load()
+        try:
+            with database_for(settings) as url, Database(url).transaction() as session:
+                outcome = imports.run(
+                    session,
+                    kind,
+                    file,
+                    actor=ACTOR,
+                    zone=settings.zone,
+                    progress=_show if sys.stderr.isatty() else None,
+                )
+        except ImportRefused as refused:
+            _explain(refused)
+            raise typer.Exit(1) from None
+        typer.echo(
+            f"Imported {outcome.rows:,} {kind.replace('-', ' ')}: {outcome.inserted:,} new, {outcome.updated:,} changed, "
+            f"{outcome.unchanged:,} as before."
+        )
+        for note in outcome.notes:
+            typer.echo(f"  {note}")
+
+    return run
+
+
+def _show(done: int, total: int) -> None:
+    typer.echo(f"\r  {done:,} of {total:,} rows", err=True, nl=done == total)
+
+
+def _explain(refused: ImportRefused) -> None:
+    """Every fault as one line of a table on standard error."""
+    rows = [("row", "column", "value", "problem")] + [_cells(fault) for fault in refused.faults]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    count = len(refused.faults)
+    typer.echo(f"curbstop: nothing was imported; {count} fault{'s' if count != 1 else ''}:", err=True)
+    for row in rows:
+        typer.echo(
+            "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) + f"  {row[3]}",
+            err=True,
+        )
+    typer.echo("Correct the named rows and import the whole file again.", err=True)
+
+
+def _cells(fault: Fault) -> tuple[str, str, str, str]:
+    where = "file" if fault.row is None else str(fault.row)
+    return where, fault.column or "", fault.value or "", f"{fault.problem}. {fault.remedy}"

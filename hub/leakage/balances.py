@@ -1,0 +1,203 @@
+"""Water balances as reports: computed from the stored inputs, and kept as revisions.
+
+Writes `balance_revision` in the caller's transaction. A revision is never changed: when the inputs of a zone and period
+are other than those of its last revision, the computation becomes the next one.
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from gis.losses import Assumptions, ZoneLoss, zone_losses
+from hub.errors import BadInput, NotFound
+from hub.metering import units
+from hub.models import BalanceRevision, Zone
+
+# A balance of more than this many days is a slip of the pen.
+MAX_DAYS = 3_700
+
+
+def report(
+    session: Session,
+    begins: date,
+    ends: date,
+    *,
+    zone: ZoneInfo,
+    actor: str,
+    codes: Iterable[str] | None = None,
+    assumptions: Assumptions | None = None,
+) -> list[dict[str, Any]]:
+    """The balance of each zone (default: all, then the whole system, whose `zone` is null) over local days [begins, ends).
+
+    Volumes are m³ as JSON numbers, under the names of the water balance; see docs/water-loss.md.
+    Raises BadInput for a period that is none, NotFound for an unknown zone.
+    """
+    check_period(begins, ends)
+    wanted = None if codes is None else list(codes)
+    if wanted is not None:
+        known = set(session.scalars(select(Zone.code).where(Zone.code.in_(wanted))))
+        for code in wanted:
+            if code not in known:
+                raise NotFound(f"There is no zone {code[:80]!r}.", remedy="GET /api/v1/zones lists them.")
+    start, end = (datetime.combine(day, time(), tzinfo=zone) for day in (begins, ends))
+    losses = zone_losses(
+        session, start, end, time_zone=zone, units=units.FACTORS_M3, zones=wanted, assumptions=assumptions
+    )
+    return [_kept(session, loss, begins, ends, actor) for loss in losses]
+
+
+def check_period(begins: date, ends: date) -> None:
+    """Raises BadInput unless [begins, ends) is a period a balance can be made of."""
+    if ends <= begins:
+        raise BadInput(
+            f"The period {begins} to {ends} has no day in it.",
+            field="to",
+            value=str(ends),
+            remedy="`to` is the day after the last one: January is from 2026-01-01 to 2026-02-01.",
+        )
+    if not date(1900, 1, 1) <= begins or ends > date(2200, 1, 1) or (ends - begins).days > MAX_DAYS:
+        raise BadInput("The period is longer than ten years, or not of our time.", field="from", value=str(begins))
+
+
+def document(loss: ZoneLoss, begins: date, ends: date) -> dict[str, Any]:
+    """A zone's balance as JSON, without its revision. Unknown terms are null: absent is not zero."""
+    balance = loss.balance()
+    terms = dict.fromkeys(
+        ("system_input", "billed", "unbilled", "authorised", "nrw", "water_losses", "meter_inaccuracy", "unauthorised",
+         "apparent", "real_losses")
+    ) if balance is None else balance.terms()  # fmt: skip
+    use = loss.consumption
+    if balance is None:
+        # what customers used is known without an inflow
+        terms["billed"], terms["unbilled"] = use.billed_m3, use.unbilled_m3
+        terms["authorised"] = use.billed_m3 + use.unbilled_m3
+    return {
+        "zone": loss.zone,
+        "name": loss.name,
+        "from": begins.isoformat(),
+        "to": ends.isoformat(),
+        "days": (ends - begins).days,
+        "units": "m3",
+        **terms,
+        **{f"{term}_margin": balance.margin(term) for term in (balance.half_widths if balance else ())},
+        "loss_m3": terms["water_losses"],
+        "loss_pct": _percent(terms["water_losses"], terms["system_input"]),
+        "nrw_pct_siv": None if balance is None or not balance.system_input else balance.nrw / balance.system_input,
+        "inflow_m3": sum(f.corrected_m3 for f in loss.flows if f.sign > 0),
+        "outflow_m3": sum(f.corrected_m3 for f in loss.flows if f.sign < 0),
+        "storage_increase_m3": loss.storage_increase_m3,
+        "billed_sources": {
+            "bills": {"points": use.points_from_bills, "volume_m3": use.from_bills_m3},
+            "registers": {"points": use.points_from_registers, "volume_m3": use.from_registers_m3},
+            "estimated_m3": use.estimated_m3,
+            "extrapolated_m3": use.extrapolated_m3,
+        },
+        "flows": [
+            {
+                "meter": flow.serial,
+                "direction": "in" if flow.sign > 0 else "out",
+                "other_zone": flow.to_zone if flow.zone == loss.zone else flow.zone if flow.to_zone else None,
+                "registered_m3": flow.registered_m3,
+                "filled_m3": flow.filled_m3,
+                "error_pct": flow.error_pct,
+                "corrected_m3": flow.corrected_m3,
+                "coverage": min(1.0, flow.covered_s / flow.expected_s) if flow.expected_s else 0.0,
+            }
+            for flow in loss.flows
+        ],
+        "limits_95": balance.limits_95() if balance else {},
+        "coverage": loss.coverage(),
+        "notes": loss.notes,
+    }
+
+
+def _percent(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else 100 * part / whole
+
+
+def _kept(session: Session, loss: ZoneLoss, begins: date, ends: date, actor: str) -> dict[str, Any]:
+    """The document with its revision: the last one when nothing changed, else a new one."""
+    inputs, results = _plain(loss.inputs()), _plain(document(loss, begins, ends))
+    where = (
+        BalanceRevision.zone.is_(None) if loss.zone is None else BalanceRevision.zone == loss.zone,
+        BalanceRevision.from_day == begins,
+        BalanceRevision.to_day == ends,
+    )
+    newest = (
+        select(BalanceRevision.revision, BalanceRevision.inputs, BalanceRevision.results, BalanceRevision.computed_at)
+        .where(*where)
+        .order_by(BalanceRevision.revision.desc())
+        .limit(1)
+    )
+    last = session.execute(newest).one_or_none()
+    if last is None or not _same(last, inputs, results):
+        # two who compute the same period at once: the second sees the first's revision
+        session.execute(
+            select(func.pg_advisory_xact_lock(func.hashtextextended(f"balance {loss.zone} {begins} {ends}", 0)))
+        )
+        last = session.execute(newest).one_or_none()
+    if last is not None and _same(last, inputs, results):
+        return {**results, "revision": last.revision, "computed_at": last.computed_at}
+    revision = 1 if last is None else last.revision + 1
+    computed_at = session.execute(
+        insert(BalanceRevision)
+        .values(
+            zone=loss.zone,
+            from_day=begins,
+            to_day=ends,
+            revision=revision,
+            inputs=inputs,
+            results=results,
+            computed_by=actor,
+        )
+        .returning(BalanceRevision.computed_at)
+    ).scalar_one()
+    return {**results, "revision": revision, "computed_at": computed_at}
+
+
+def _same(row: Any, inputs: dict[str, Any], results: dict[str, Any]) -> bool:
+    return _canonical(row.inputs) == _canonical(inputs) and _canonical(row.results) == _canonical(results)
+
+
+def _canonical(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value that survives storage unchanged: six decimals, no negative zero, whole numbers without a fraction."""
+    if isinstance(value, float):
+        rounded = round(value, 6)
+        return int(rounded) if rounded.is_integer() else rounded
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def revisions(session: Session, code: str | None, begins: date, ends: date) -> list[dict[str, Any]]:
+    """Every revision of a zone and period, newest first, with its inputs."""
+    rows = session.scalars(
+        select(BalanceRevision)
+        .where(
+            BalanceRevision.zone.is_(None) if code is None else BalanceRevision.zone == code,
+            BalanceRevision.from_day == begins,
+            BalanceRevision.to_day == ends,
+        )
+        .order_by(BalanceRevision.revision.desc())
+    )
+    return [
+        {
+            "revision": row.revision,
+            "computed_at": row.computed_at,
+            "computed_by": row.computed_by,
+            "inputs": row.inputs,
+            "results": row.results,
+        }
+        for row in rows
+    ]
