@@ -321,7 +321,7 @@ def save(water: Water, path: Path) -> None:
 def load(path: Path) -> Water | None:
     """The stored result, or None when there is none of this version."""
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as file, np.load(file) as stored:
             about = json.loads(stored["about"].tobytes())
             if about["version"] != VERSION:
                 return None
