@@ -2,17 +2,15 @@
 
 import re
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from hub.auth import Principal
 from hub.models import Charge, OrderException
+from hub.work import search
 from hub.work.lifecycle import IN_HAND
 from hub.work.search import Found
 from hub.work.withdrawal import unconfirmed
 
-# What a dispatcher sees of a debt: enough to talk to the customer, not the figure.
-BANDS = ((Decimal(50), "under 50"), (Decimal(200), "50 to 200"), (Decimal(500), "200 to 500"))
 CREW_KEEPS = timedelta(hours=48)
 _MONEY_WORDS = frozenset({"amount", "amount_due", "past_due", "balance", "to_restore", "paid"})
 _PERSON_WORDS = frozenset({"customer", "name", "phone", "remark", "text", "note", "crew", "reason", "position", "by"})
@@ -135,13 +133,8 @@ def _appointment(begins: datetime | None, ends: datetime | None) -> Json | None:
 
 def _for_dispatcher(full: Json) -> Json:
     amount = full.pop("amount_due")
-    full["balance_band"] = None if amount is None else band(amount)
+    full["balance_band"] = None if amount is None else search.band(amount)
     return {**full, "timeline": _without(full["timeline"], _MONEY_WORDS)} if "timeline" in full else full
-
-
-def band(amount: Decimal) -> str:
-    """The range that a debt lies in, in words."""
-    return next((words for limit, words in BANDS if amount < limit), "500 and more")
 
 
 def _for_billing(full: Json) -> Json:

@@ -6,10 +6,12 @@ from uuid import UUID
 from sqlalchemy import Row, func, or_, select, text
 from sqlalchemy.orm import Session
 
+from hub import accounts
+from hub.accounts import AccountFacts
+from hub.console.pages import money
 from hub.errors import storable_text
 from hub.models import (
     Account,
-    AccountFact,
     BillingEvent,
     BillingSource,
     Change,
@@ -23,6 +25,7 @@ from hub.models import (
     WorkOrder,
 )
 from hub.models.work import OPEN_STATES
+from hub.work import search
 
 SHOWN_ORDERS = 40
 SHOWN_HISTORY = 60
@@ -46,12 +49,22 @@ def account(session: Session, number: str) -> dict[str, Any] | None:
         "account": row[0],
         "source": row[1],
         "places": _homes(session, number),
-        "facts": _facts(session, number),
+        "facts": accounts.facts(session, number),
         "open": [order for order in orders if order["status"] in OPEN_STATES],
         "past": [order for order in orders if order["status"] not in OPEN_STATES],
         "history": _history(session, account=number),
         "charges": _charges(session, Charge.account == number),
     }
+
+
+def debt_shown(facts: AccountFacts, currency: str, *, exact: bool) -> str:
+    """What is past due: the figure, or for those who only have to talk to the customer the range it lies in."""
+    if facts.past_due is None:
+        return "Not told"
+    if facts.past_due <= 0:
+        return "Nothing"
+    unit = facts.currency or currency
+    return money(facts.past_due, unit) if exact else f"{search.band(facts.past_due)} {unit}"
 
 
 def place(session: Session, place_id: str) -> dict[str, Any] | None:
@@ -146,20 +159,6 @@ def _people(session: Session, place_id: str) -> list[Row[Any]]:
             .limit(20)
         )
     )
-
-
-def _facts(session: Session, number: str) -> dict[str, list[dict[str, Any]]]:
-    """What billing told of the account, by group (`debt`, `hold`, `notice`, …), newest first."""
-    rows = session.execute(
-        select(AccountFact.fact, AccountFact.value, AccountFact.at)
-        .where(AccountFact.account == number)
-        .order_by(AccountFact.at.desc())
-    )
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for fact, value, at in rows:
-        group, _, name = fact.partition(":")
-        groups.setdefault(group, []).append({"name": name, "value": value or {}, "at": at})
-    return groups
 
 
 def _states(session: Session, place_id: str) -> list[Row[Any]]:

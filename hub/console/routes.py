@@ -11,7 +11,7 @@ from hub.auth import Principal
 from hub.console import events, places, search, sign_in, work
 from hub.console.pages import PageRoute, page
 from hub.errors import NotFound
-from hub.web import Json, Tx, allow
+from hub.web import Json, Tx, allow, settings_of
 from hub.work import search as orders
 
 HERE = Path(__file__).parent
@@ -60,7 +60,8 @@ def show_account(request: Request, session: Tx, number: str, who: Principal = al
     found = places.account(session, number)
     if found is None:
         raise NotFound(f"There is no account {number}.", remedy="Look for a name or an address in the search field.")
-    return page(request, "account.html", session=session, who=who, account=found)
+    debt = places.debt_shown(found["facts"], settings_of(request).currency, exact=who.role != "dispatcher")
+    return page(request, "account.html", session=session, who=who, account=found, debt=debt)
 
 
 @pages.get("/places/{place_id}")

@@ -93,7 +93,7 @@ def ticket(session: Session, order_id: str) -> dict[str, Any]:
         "place": place,
         "account": account,
         "crew": crew,
-        "facts": dict(session.execute(states).tuples()),
+        "facts": dict(session.execute(states).tuples().all()),
         "codes": [(code.code, code.title) for code in kind.completion],
         "fields": [
             {

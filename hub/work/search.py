@@ -7,6 +7,7 @@ nothing per row.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from hub.errors import NotFound, storable_text
 from hub.models import Account, Charge, Crew, OrderException, ServicePoint, WorkOrder
 from hub.work.lifecycle import OPEN
 
+# What a dispatcher sees of a debt: enough to talk to the customer, not the figure.
+BANDS = ((Decimal(50), "under 50"), (Decimal(200), "50 to 200"), (Decimal(500), "200 to 500"))
 
 @dataclass(frozen=True)
 class Filters:
@@ -220,3 +223,8 @@ def _text(q: str) -> Any:
         column == q for column in (WorkOrder.account, WorkOrder.service_point, WorkOrder.meter, WorkOrder.reference)
     ]
     return or_(WorkOrder.number.ilike(like), ServicePoint.address.ilike(like), *exact)
+
+
+def band(amount: Decimal) -> str:
+    """The range that a debt lies in, in words."""
+    return next((words for limit, words in BANDS if amount < limit), "500 and more")

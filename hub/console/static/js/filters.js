@@ -6,9 +6,9 @@ import { OPEN_STATUSES, STATUSES, icon } from "/static/console/js/words.js";
 export const NAMES = ["status", "type", "zone", "crew", "account", "q"];
 export const PRESETS = [
   ["Open", {}],
-  ["To assign", { status: "ready" }],
+  ["Ready", { status: "ready" }],
   ["Held", { status: "held" }],
-  ["On the road", { status: "assigned,en_route,on_site,paused" }],
+  ["Out", { status: "assigned,en_route,on_site,paused" }],
   ["Done", { status: "completed,closed" }],
   ["Unable", { status: "unable" }],
 ];
@@ -49,21 +49,21 @@ export function filterBar({ filters, types, zones, crews, change }) {
       <label class="search-field"><span class="visually-hidden">Number, address, account</span>${icon("filter")}
         <input class="input" type="search" placeholder="Number, address, account" .value=${filters.q ?? ""}
           @input=${(event) => { clearTimeout(filterBar.typing); filterBar.typing = setTimeout(() => set("q")(event), 250); }}></label>
-      <select class="input" aria-label="Status" @change=${set("status")}>
-        ${option("", "Any open status", several ? null : filters.status)}
+      <select class="input ${filters.status ? "narrowed" : ""}" aria-label="Status" @change=${set("status")}>
+        ${option("", "Status", several ? null : filters.status)}
         ${several ? option(filters.status, "Several", filters.status) : ""}
         ${Object.entries(STATUSES).map(([code, label]) => option(code, label, filters.status))}
       </select>
-      <select class="input" aria-label="Type of work" @change=${set("type")}>
-        ${option("", "Any work", filters.type)}
+      <select class="input ${filters.type ? "narrowed" : ""}" aria-label="Type of work" @change=${set("type")}>
+        ${option("", "Work", filters.type)}
         ${[...types.values()].map((type) => option(type.type, type.title, filters.type))}
       </select>
-      <select class="input" aria-label="Zone" @change=${set("zone")}>
-        ${option("", "Any zone", filters.zone)}
+      <select class="input ${filters.zone ? "narrowed" : ""}" aria-label="Zone" @change=${set("zone")}>
+        ${option("", "Zone", filters.zone)}
         ${zones.map((zone) => option(zone.code, zone.name || zone.code, filters.zone))}
       </select>
-      <select class="input" aria-label="Crew" @change=${set("crew")}>
-        ${option("", "Any crew", filters.crew)}
+      <select class="input ${filters.crew ? "narrowed" : ""}" aria-label="Crew" @change=${set("crew")}>
+        ${option("", "Crew", filters.crew)}
         ${crews.map((crew) => option(crew.name, crew.name, filters.crew))}
       </select>
     </div>

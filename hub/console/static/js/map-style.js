@@ -26,12 +26,12 @@ export function colour(token) {
 }
 
 /** The picture of one status: its own shape and its own colour, so that neither alone has to carry the meaning. */
-export function drawStatus(status, size = 44) {
+export function drawStatus(status, size = 52) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = size;
   const pen = canvas.getContext("2d");
   const middle = size / 2;
-  const radius = size * 0.3;
+  const radius = size * 0.33;
   pen.lineJoin = "round";
   pen.fillStyle = colour(status);
   const outline = (draw) => {
@@ -140,14 +140,14 @@ export function workStyle(data, chosen) {
       {
         id: "clusters", type: "circle", source: "work", filter: ["has", "point_count"],
         paint: {
-          "circle-color": colour("accent"), "circle-stroke-color": colour("map-halo"), "circle-stroke-width": 3, "circle-stroke-opacity": 0.7,
+          "circle-color": colour("map-cluster"), "circle-stroke-color": colour("map-halo"), "circle-stroke-width": 3, "circle-stroke-opacity": 0.7,
           "circle-radius": ["interpolate", ["linear"], ["log10", ["get", "point_count"]], 0.3, 13, 2, 20, 4, 30],
         },
       },
       {
         id: "cluster-count", type: "symbol", source: "work", filter: ["has", "point_count"],
         layout: { "text-field": ["get", "point_count_abbreviated"], "text-font": FONT, "text-size": 12.5, "text-allow-overlap": true },
-        paint: { "text-color": colour("on-accent") },
+        paint: { "text-color": colour("on-cluster") },
       },
       {
         id: "orders", type: "symbol", source: "work", filter: ["!", ["has", "point_count"]],

@@ -75,11 +75,14 @@ function charges(order) {
       <span class="number">${money(line.amount, line.currency)}</span></li>`)}</ul></section>`;
 }
 
+const shown = (value) =>
+  /^\d{4}-\d\d-\d\dT/.test(value) ? moment(value) : /^[a-z]+(_[a-z]+)+$/.test(value) ? words(value).toLowerCase() : value;
+
 const detailText = (detail) =>
   Object.entries(detail ?? {})
     .filter(([, value]) => ["string", "number", "boolean"].includes(typeof value) && value !== "")
     .slice(0, 5)
-    .map(([name, value]) => `${words(name).toLowerCase()} ${/^\d{4}-\d\d-\d\dT/.test(value) ? moment(value) : value}`)
+    .map(([name, value]) => `${words(name).toLowerCase()} ${shown(value)}`)
     .join(", ");
 
 function timeline(order) {
