@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pyogrio
 import shapely
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
@@ -67,7 +66,8 @@ def geometry_problem(geometry: BaseGeometry | None) -> str | None:
     if west < -180 or east > 180 or south < -90 or north > 90:
         swapped = west >= -90 and east <= 90 and south >= -180 and north <= 180
         hint = "; longitude and latitude look swapped" if swapped else "; is the coordinate system stated?"
-        return f"lies outside longitude ±180, latitude ±90 (x {west:.6g} to {east:.6g}, y {south:.6g} to {north:.6g}){hint}"
+        extent = f"x {west:.6g} to {east:.6g}, y {south:.6g} to {north:.6g}"
+        return f"lies outside longitude ±180, latitude ±90 ({extent}){hint}"
     if not geometry.is_valid:
         return f"is not a valid geometry: {shapely.is_valid_reason(geometry)}"
     return None
@@ -143,6 +143,8 @@ def _crs(name: Any, where: str) -> CRS:
 
 
 def _layers(source: str) -> list[Any]:
+    import pyogrio  # takes seconds to load, and few processes ever read such a file
+
     try:
         return list(pyogrio.list_layers(source))
     except (pyogrio.errors.DataSourceError, RuntimeError) as error:
@@ -187,6 +189,8 @@ def _read_shapefile(path: Path, wanted: str | None) -> Features:
 
 
 def _read_ogr(source: str, layer: str | None, format_name: str) -> Features:
+    import pyogrio
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -9,11 +9,21 @@ import typer
 
 from hub.errors import CurbstopError
 
-MODULES = ("run", "people", "data", "report", "decode", "catalogue", "policy", "demo")
+# Each module with the words it answers to, so that one command does not load what the others need.
+MODULES = {
+    "run": ("up", "serve", "work", "ingest", "migrate", "doctor"),
+    "people": ("user", "token", "crew", "source"),
+    "data": ("import",),
+    "report": ("report",),
+    "decode": ("decode",),
+    "catalogue": ("catalogue",),
+    "policy": ("policy",),
+    "demo": ("demo", "demo-story"),
+}
 
 
-def build() -> typer.Typer:
-    """The command with all its groups."""
+def build(word: str | None = None) -> typer.Typer:
+    """The command with all its groups; with a known first `word`, with the one group that answers to it."""
     app = typer.Typer(
         name="curbstop",
         help=(
@@ -25,7 +35,10 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
     )
-    for name in MODULES:
+    # without a callback typer would take a group of one command for the command itself
+    app.callback()(lambda: None)
+    needed = [name for name, words in MODULES.items() if word in words] or list(MODULES)
+    for name in needed:
         if find_spec(f"hub.cli.{name}"):
             import_module(f"hub.cli.{name}").register(app)
     return app
@@ -36,7 +49,7 @@ def main() -> None:
     # Standard output carries answers (a token, a report, the line that says `ready`), so what happens goes beside.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
-        build()()
+        build(sys.argv[1] if len(sys.argv) > 1 else None)()
     except CurbstopError as error:
         remedy = error.extra.get("remedy")
         print(f"curbstop: {error.detail}{' ' + remedy if remedy else ''}", file=sys.stderr)  # noqa: T201

@@ -3,17 +3,11 @@
 They wire and run; what they start opens its own transactions.
 """
 
-import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from ipaddress import ip_address
-from types import FrameType
 from typing import Annotated
 
 import typer
-import uvicorn
-from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import select
 
@@ -26,7 +20,6 @@ from hub.private import database_for, shared_broker, shared_database, supervisor
 from hub.private.folder import CannotStart
 from hub.settings import Settings, load
 
-STREAMS_END_S = 3
 HostOption = Annotated[str, typer.Option(help="Address to listen on; beyond loopback only with TLS.")]
 PortOption = Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.", min=0, max=65535)]
 
@@ -82,34 +75,12 @@ def serve(
     """
     settings = _with_database(load())
     require_private_or_tls(settings, host)
-    from hub.app import create_app
-
     listener = socket.socket(fileno=fd) if fd is not None else supervisor.listen(host, port)
-    with listener, _quiet_end():
-        WebServer(create_app(settings), settings).run(sockets=[listener])
+    # Loads what the other processes do not need.
+    from hub.cli import web_server
 
-
-class WebServer(uvicorn.Server):
-    """uvicorn that tells open event streams to end: they alone would keep it alive long after SIGTERM."""
-
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=STREAMS_END_S,
-                ssl_certfile=settings.tls_cert,
-                ssl_keyfile=settings.tls_key,
-            )
-        )
-        self.app = app
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Before uvicorn waits for open answers, those that never end by themselves are told."""
-        self.app.state.stopping.set()
-        super().handle_exit(sig, frame)
+    with listener:
+        web_server.run(settings, listener)
 
 
 def work() -> None:
@@ -189,11 +160,3 @@ def _with_broker(settings: Settings) -> Settings:
             "This process needs an MQTT broker: set CURBSTOP_MQTT_URL, or run `curbstop up`, which brings its own."
         )
     return settings.model_copy(update={"mqtt_url": SecretStr(found)})
-
-
-@contextmanager
-def _quiet_end() -> Iterator[None]:
-    """uvicorn raises the signal that ended it once more; an orderly end is a success and not a death by signal."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
-    yield
