@@ -75,6 +75,8 @@ def _shown(item: Any, name: str) -> str | None:
 
 def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     """Every item becomes a reading or a refusal."""
+    if envelope.network != "plain":
+        raise Malformed("wrong_decoder", "the plain decoder reads our own messages only")
     readings: list[MeterReading] = []
     refused: list[Refused] = []
     for position, item in enumerate(envelope.fields):

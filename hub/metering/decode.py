@@ -4,13 +4,16 @@ Adapters and decoders are strangers' formats in code: whatever they raise become
 exception of the pipeline.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import available_timezones
 
 from adapters import meters, units
 from adapters.contracts import ALARM, Decoded, DeviceConfig, Envelope, EnvelopeAdapter, Malformed, MeterReading
+from hub.errors import BadInput
 
 # A live reading may be this much older or newer than its arrival; what lies outside is the clock's fault, not a fact.
 OLDEST = timedelta(days=400)
@@ -110,6 +113,25 @@ def cubic_metres(reading: MeterReading, unit: str | None, multiplier: Decimal) -
     return units.to_m3(reading.value, reading.unit)
 
 
+def config_from(fields: Mapping[str, Any]) -> DeviceConfig:
+    """A device's configuration from plain values; members the registry has no column for go to the decoder.
+
+    Raises BadInput for a unit, multiplier or zone that cannot be.
+    """
+    known = {"decoder", "unit", "multiplier", "time_zone", "config"}
+    zone, unit = fields.get("time_zone"), fields.get("unit")
+    if zone is not None and zone not in available_timezones():
+        raise BadInput("time_zone is no IANA time zone.", field="time_zone", remedy="Write e.g. America/Chicago.")
+    if unit is not None and (not isinstance(unit, str) or units.canonical(unit) is None):
+        raise BadInput("unit is no unit of volume.", field="unit", remedy="Use m3, l, gal, kgal, cf or ccf.")
+    try:
+        multiplier = Decimal(str(fields.get("multiplier", 1)))
+    except ArithmeticError:
+        raise BadInput("multiplier is not a number.", field="multiplier") from None
+    options = {name: value for name, value in fields.items() if name not in known} | dict(fields.get("config") or {})
+    return DeviceConfig(fields.get("decoder"), unit, multiplier, zone, options)
+
+
 def described(
     topic: str, payload: bytes, *, adapter: str | None, config: DeviceConfig, received_at: datetime | None
 ) -> dict[str, Any]:
@@ -128,8 +150,13 @@ def described(
         steps.append(said.rstrip())
         steps += [f"refused: {bad.reason}, {bad.detail}" for bad in decoded.refused]
         dispositions.append(decoded.disposition)
-        result["readings"] += [_shown(reading, config, received_at) for reading in decoded.readings]
-        if decoded.disposition != "readings":
+        below = [reading for reading in decoded.readings if reading.value is not None and reading.value < 0]
+        steps += [f"refused: negative_value, {reading.register} {reading.value}" for reading in below]
+        kept = [_shown(reading, config, received_at) for reading in decoded.readings if reading not in below]
+        result["readings"] += kept
+        if decoded.disposition == "readings" and not kept:
+            dispositions[-1], result["reason"] = "quarantine", "negative_value"
+        elif decoded.disposition != "readings":
             result["reason"] = decoded.reason
     result["disposition"] = _overall(dispositions)
     if result["disposition"] == "readings":
@@ -163,7 +190,7 @@ def _shown(reading: MeterReading, config: DeviceConfig, received_at: datetime | 
         "device_id": reading.device or reading.meter,
         "register": register,
         "unit": unit,
-        "value": None if value is None else format(value.normalize(), "f"),
+        "value": None if value is None else float(value),
         "timestamp": None if at is None else at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "timestamp_source": reading.time_source if at is reading.measured_at else "receipt",
         "flags": sorted(set(flags)),
