@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -131,7 +132,8 @@ def _found(session: Session, told: DemoSettings) -> dict[str, Any]:
     path = told.folder / "keys.json"
     endpoint, balance_url = f"{told.billing_url}/hooks", f"{told.billing_url}/balance"
     if path.is_file():
-        sources.change(session, SOURCE, by=ACTOR, endpoint=endpoint, balance_url=balance_url)
+        source = sources.by_name(session, SOURCE)
+        source.endpoint, source.balance_url, source.parked_at = endpoint, balance_url, None
         return told.keys()
     logins = []
     for role in LOGINS:
@@ -240,14 +242,8 @@ class _Story:
                 continue
             bar = next(bar for bar in self.bars if bar["label"] == label)
             with self.database.transaction() as session:
-                imports.run(
-                    session,
-                    kind,
-                    self.told.town / file,
-                    actor=ACTOR,
-                    zone=self.settings.zone,
-                    progress=lambda done, total, bar=bar: self._show(bar, done, total),
-                )
+                zone, shown = self.settings.zone, partial(self._show, bar)
+                imports.run(session, kind, self.told.town / file, actor=ACTOR, zone=zone, progress=shown)
             self._show(bar, 1, 1)
             typer.echo(err=True)
             self.state["files"].append(file)

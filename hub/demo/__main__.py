@@ -68,7 +68,7 @@ def prepare(settings: DemoSettings) -> None:
     shown = [0.0]
 
     def progress(share: float) -> None:
-        if share - shown[0] >= 0.02 or share >= 1:
+        if share - shown[0] >= 0.02 or (share >= 1 and shown[0] < 1):
             shown[0] = share
             write_document(
                 settings.folder / "progress.json", [{"label": SIMULATION, "done": round(share * 100), "total": 100}]
@@ -76,7 +76,6 @@ def prepare(settings: DemoSettings) -> None:
             print(f"\r{SIMULATION}: {share:4.0%}", end="\n" if share >= 1 else "", file=sys.stderr, flush=True)
 
     water = load_or_simulate(network, settings.folder, progress)
-    progress(1.0)
     town = build_town(network)
     book = make_book(town, water)
     files.write_all(settings.town, town, water, book["debts"], set(book["late_bills"]))

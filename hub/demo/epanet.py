@@ -79,7 +79,7 @@ class Project:
             "EN_adddemand", ctypes.c_int(self.node(node)), ctypes.c_double(base_m3_per_h), pattern.encode(), b"extra"
         )
 
-    def hours(self, count: int, *, accuracy: float = 0.001) -> None:
+    def hours(self, count: int, *, accuracy: float) -> None:
         """Run `count` hours in hourly steps, patterns included."""
         for parameter, value in (
             (_PATTERN_STEP, 3600),

@@ -191,11 +191,12 @@ def _run(
     extra: list[tuple[str, float, str, Series]],
     watch: list[str],
     progress: Progress,
+    accuracy: float = 0.001,
 ) -> _Run:
     """One EPANET run; `extra` are (node, base, pattern name, hourly multipliers)."""
     result = _Run(np.zeros((hours, len(watch))), np.zeros((hours, len(ZONE_LINKS))), np.zeros(hours + 1))
     with opened(network.path) as project:
-        project.hours(hours)
+        project.hours(hours, accuracy=accuracy)
         for name, values in factors.items():
             project.set_pattern(f"P-{name}", values * (1 + _UNAUTHORISED_SHARE))
         for pattern, values in {name: values for _, _, name, values in extra}.items():
@@ -233,7 +234,7 @@ def simulate(network: Network, hours: int = calendar.HOURS, progress: Progress =
     background = _background_base(network)
     sample = {zone: sorted(n for n in network.elevation_m if network.zones[n] == zone)[::10] for zone in ZONES}
     watch = [leak.node for leak in leaks] + [node for zone in ZONES for node in sample[zone]]
-    first = _run(network, hours, factors, [], watch, lambda share: progress(share / 2))
+    first = _run(network, hours, factors, [], watch, lambda share: progress(share / 2), accuracy=0.01)
 
     clock = np.arange(hours, dtype=float)
     zone_pressure, at = {}, len(leaks)
