@@ -21,12 +21,15 @@ from hub.billing import inbox
 from hub.db import Database
 from hub.errors import ConfigurationError
 from hub.guarded import Guard
+from hub.metering import readings
 from hub.settings import Settings
 from hub.work import in_force, orders
 from hub.worker.jobs import Runner, schedule
 
 log = structlog.get_logger()
 POLL_SECONDS = 1.0
+UPKEEP_SECONDS = 2.0
+CLOSED_AT_ONCE = 200
 WATCHDOG_SECONDS = 60.0
 # Not an end anybody asked for: a supervisor starts the process anew, with fresh connections.
 EXIT_STALLED = 75
@@ -50,7 +53,7 @@ class Worker:
         loops = {
             "outbox": lambda: self._sender.run(self.stopping),
             "inbox": lambda: self._rounds(self._apply_events, self._inbox_wake),
-            "closing": lambda: self._rounds(self._close_orders, threading.Event()),
+            "upkeep": lambda: self._rounds(self._upkeep, threading.Event(), UPKEEP_SECONDS),
             "jobs": lambda: self._rounds(self._runner.run_next, threading.Event()),
         }
         threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
@@ -72,8 +75,8 @@ class Worker:
                 thread.join()
         log.info("worker stopped")
 
-    def _rounds(self, work: Callable[[], int], wake: threading.Event) -> None:
-        """Call `work` again at once while it finds something, else when woken or after a second."""
+    def _rounds(self, work: Callable[[], int], wake: threading.Event, pause_s: float = POLL_SECONDS) -> None:
+        """Call `work` again at once while it finds something, else when woken or after `pause_s`."""
         while not self.stopping.is_set():
             wake.clear()
             try:
@@ -85,14 +88,20 @@ class Worker:
                 log.error("round failed", loop=threading.current_thread().name, exc_info=error)
                 done = 0
             if not done and not self.stopping.is_set():
-                wake.wait(POLL_SECONDS)
+                wake.wait(pause_s)
 
     def _apply_events(self) -> int:
-        return inbox.process_due(self._database)
+        return inbox.process_pending(self._database, most=200)
 
-    def _close_orders(self) -> int:
+    def _upkeep(self) -> int:
+        """What waits for something else to happen; safe beside other workers, who pass over each other's rows."""
         with self._database.transaction() as session:
-            return orders.close_settled(session)
+            closed = orders.close_settled(session, limit=CLOSED_AT_ONCE)
+        with self._database.transaction() as session:
+            inbox.revive_known(session)
+        with self._database.transaction() as session:
+            readings.replay_claimed(session)
+        return int(closed >= CLOSED_AT_ONCE)
 
     def _listen(self) -> None:
         """Wake the loops early; when the connection breaks they go on by their polling."""

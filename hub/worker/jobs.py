@@ -52,11 +52,11 @@ def make_partitions(database: Database, settings: Settings) -> None:
 
 
 def clean_up(database: Database, settings: Settings) -> None:
-    """Remove what has no more use: ended sessions, old sign-in attempts and job runs, tries and receipts of 400 days."""
+    """Remove what has no more use: ended sessions, old sign-in attempts and job runs, receipts of 400 days."""
     statements = (
         "DELETE FROM web_session WHERE expires_at < clock_timestamp()",
         "DELETE FROM sign_in_attempt WHERE at < clock_timestamp() - interval '1 day'",
-        "DELETE FROM job_run WHERE finished_at < clock_timestamp() - interval '7 days'",
+        "DELETE FROM job_run WHERE finished_at < clock_timestamp() - interval '2 days'",
         "DELETE FROM delivery_attempt WHERE at < clock_timestamp() - interval '400 days'",
         "DELETE FROM mutation_receipt WHERE received_at < clock_timestamp() - interval '400 days'",
     )
@@ -74,7 +74,7 @@ def watch_endpoints(database: Database, settings: Settings) -> None:
 
 
 JOBS = (
-    Job("judge_held_shutoffs", 15, judge_held_shutoffs),
+    Job("judge_held_shutoffs", 5, judge_held_shutoffs),
     Job("make_partitions", 3600, make_partitions),
     Job("clean_up", 3600, clean_up),
     Job("watch_endpoints", 3600, watch_endpoints),
