@@ -188,12 +188,11 @@ class Notice(NamedTuple):
 
 
 class CutList(NamedTuple):
-    """The cut list an account is on. `sent_at` and `accounts`, when billing states them, tell one sending of the list
-    from the next and who is on it; without them a list is sent again when an account on it appears once more."""
+    """The cut list an account is on. `sent_at`, when billing states it, tells one sending of the list from the next;
+    without it a list is sent again when an account on it appears once more."""
 
     id: str
     sent_at: datetime | None = None
-    accounts: tuple[str, ...] | None = None
 
 
 class AccountOpened(NamedTuple):

@@ -296,11 +296,18 @@ def _notices(words: dict[str, Word], ended: Stamp | None) -> tuple[Notice, ...]:
 
 
 def _open_events(session: Session, number: str, source_id: UUID | None) -> tuple[int, int]:
-    """How many events of the account are parked, and how many wait to be processed."""
+    """How many events of the account are parked, and how many wait to be processed.
+
+    An event that asked for a type of work this hub does not have was understood, and is no doubt about the account.
+    """
     mine = BillingEvent.source_id == source_id if source_id is not None else BillingEvent.source_id.is_not(None)
     row = session.execute(
         select(
-            func.count().filter(BillingEvent.status == "parked"), func.count().filter(BillingEvent.status == "pending")
+            func.count().filter(
+                BillingEvent.status == "parked",
+                BillingEvent.outcome["code"].astext.is_distinct_from("work_type_missing"),
+            ),
+            func.count().filter(BillingEvent.status == "pending"),
         ).where(BillingEvent.account == number, mine, BillingEvent.status.in_(("parked", "pending")))
     ).one()
     return row[0], row[1]
@@ -414,6 +421,12 @@ def places_of(session: Session, number: str, day: date) -> list[str]:
         select(Occupancy.service_point).where(Occupancy.account == number, *_on(day)).order_by(Occupancy.since.desc())
     )
     return list(session.scalars(rows))
+
+
+def last_place(session: Session, number: str) -> str | None:
+    """Where the account moved in last, whether it lives there still or not."""
+    mine = select(Occupancy.service_point).where(Occupancy.account == number)
+    return session.scalar(mine.order_by(Occupancy.since.desc(), Occupancy.service_point).limit(1))
 
 
 def _on(day: date) -> tuple[Any, Any]:

@@ -345,13 +345,7 @@ def _cut_list(f: _Fields) -> CutList | None:
         name = f.optional_identifier("cut_list")
         return None if name is None else CutList(name)
     inside = f.inside("cut_list")
-    accounts = inside.values.get("accounts")
-    if accounts is not None and not (
-        isinstance(accounts, list) and len(accounts) <= MOST_ITEMS and all(isinstance(a, str | int) for a in accounts)
-    ):
-        raise inside.bad("accounts", "a list of account numbers")
-    listed = None if accounts is None else tuple(str(account) for account in accounts)
-    return CutList(inside.identifier("id"), inside.optional_instant("sent_at"), listed)
+    return CutList(inside.identifier("id"), inside.optional_instant("sent_at"))
 
 
 def _notice(f: _Fields) -> Notice:
@@ -424,7 +418,7 @@ def _position(f: _Fields) -> tuple[float, float] | None:
     values: Mapping[str, Any] = inside.values
     pair: Any = values.get("coordinates") if values.get("type") == "Point" else [values.get("lon"), values.get("lat")]
     if isinstance(pair, list) and len(pair) > 1:
-        lon, lat = (float(n) if isinstance(n, int | Decimal) and abs(n) <= 180 else nan for n in pair[:2])
+        lon, lat = (float(n) if isinstance(n, int | Decimal) and -180 <= n <= 180 else nan for n in pair[:2])
         if abs(lon) <= 180 and abs(lat) <= 90:
             return lon, lat
     raise f.bad("position", "an object with lon and lat in degrees")

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from hub import accounts, clock
 from hub.accounts import AccountFacts, Hold, Notice
 from hub.models import ServicePoint
-from hub.work import policy_packs
+from hub.work import cut_lists, policy_packs
 from hub.work.policy_packs import (
     WEEKDAYS,
     BalanceAge,
@@ -72,7 +72,7 @@ class CutFacts:
 
     `requested`: billing wants the cut and has not been satisfied since. `successor`: an account that moved in later.
     `waiting`: events that arrived and have no effect yet. `silent_since`: the source's last sign of life, when that
-    is too long ago.
+    is too long ago. `list_in_doubt`: the cut list is being sent again and has not named the account so far.
     """
 
     account: str | None
@@ -93,6 +93,7 @@ class CutFacts:
     waiting: int = 0
     source_known: bool = True
     silent_since: datetime | None = None
+    list_in_doubt: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,12 +206,29 @@ def gather(
         waiting=known.waiting if count_waiting else 0,
         source_known=known.heard_at is not None,
         silent_since=known.heard_at if silent else None,
+        list_in_doubt=count_waiting and cut_lists.in_doubt(session, account, service_point),
     )
 
 
 def wants_cut(known: AccountFacts) -> bool:
     """Whether billing's newest word is that this account is to be cut."""
     return known.live and known.stage == "cut" and known.past_due is not None and known.past_due > 0
+
+
+OWN_REASONS = frozenset(
+    {
+        "account_unknown", "account_closed", "not_resident", "place_taken", "balance_unknown", "nothing_past_due",
+        "not_requested", "event_missing", "event_parked", "event_waiting", "cut_list_resent", "source_silent",
+        "due_date_unknown", "not_due_long_enough", "debt_too_small", "notice_missing", "notice_too_recent",
+        "outside_hours", "holiday", "balance_stale", "place_unknown", "place_critical", "premise_protected",
+    }
+)  # fmt: skip
+HOLD_REASON = "hold_"
+
+
+def is_own_reason(code: str) -> bool:
+    """Whether a reason on an order is the policy's, and so goes when the policy no longer says it."""
+    return code in OWN_REASONS or code.startswith(HOLD_REASON)
 
 
 def fee_caps(session: Session, *, account: str | None, service_point: str | None, at: datetime) -> dict[str, Decimal]:
@@ -279,6 +297,8 @@ def _always(facts: CutFacts) -> list[_Block]:
         deny("event_parked", f"{facts.parked} event(s) of the account could not be understood or applied.")
     if facts.waiting:
         deny("event_waiting", f"{facts.waiting} event(s) of the account are still to be processed.")
+    if facts.list_in_doubt:
+        deny("cut_list_resent", "The cut list is being sent again and has not named the account so far.")
     if facts.silent_since is not None:
         deny("source_silent", f"The billing system has not been heard since {facts.silent_since:%Y-%m-%d %H:%M} UTC.")
     return blocks
