@@ -4,7 +4,7 @@ Writes nothing.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,13 +32,20 @@ def local_time(value: datetime | str | None) -> str:
     return f"{at:%a} {at.day} {at:%b %H:%M}"
 
 
+def days(start: date, end: date) -> str:
+    """The days from `start` to the one before `end`, e.g. `1 Feb – 28 Feb`."""
+    last = end - timedelta(days=1)
+    first = f"{start.day} {start:%b}"
+    return first if last <= start else f"{first} – {last.day} {last:%b}"
+
+
 def words(value: str) -> str:
     """`work_order.completed` and `cut_and_locked` as words."""
     return value.replace("_", " ").replace(".", ": ", 1)
 
 
 _environment = Environment(loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined)
-_environment.filters |= {"local": local_time, "words": words, "number": lambda value: f"{value:,.0f}"}
+_environment.filters |= {"local": local_time, "words": words, "days": days, "number": lambda value: f"{value:,.0f}"}
 
 
 def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
