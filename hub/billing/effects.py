@@ -38,7 +38,7 @@ from hub.billing import answers, sources
 from hub.billing.arrivals import Arrival, Outcome, Park
 from hub.errors import NotFound
 from hub.models import ServicePoint
-from hub.work import catalogue, cut_lists, orders, places, policy, shutoffs
+from hub.work import catalogue, cut_lists, orders, places, policy, reconnects, shutoffs, steering
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def _after_word(session: Session, arrival: Arrival, kept: bool, fact: str) -> Ou
     """What a payment, arrangement or hold does beyond stopping cuts: it may give the water back."""
     if not kept:
         return Outcome("superseded", "A later word on this is known.")
-    touched = shutoffs.restore(session, arrival.account, by=arrival.by, event_id=arrival.event_id)
+    touched = reconnects.offer(session, arrival.account, by=arrival.by, event_id=arrival.event_id)
     return Outcome("applied", detail={"facts": [fact], "orders": touched})
 
 
@@ -322,8 +322,8 @@ def _cancelled(session: Session, arrival: Arrival, data: ServiceCancelled) -> Ou
         account=number,
     )
     for order in ended:
-        shutoffs.remember(session, order, arrival.event_id, "withdrew")
-    return Outcome("applied", detail=detail | {"orders": [shutoffs.touch(order, "withdrew") for order in ended]})
+        steering.remember(session, order, arrival.event_id, "withdrew")
+    return Outcome("applied", detail=detail | {"orders": [steering.touch(order, "withdrew") for order in ended]})
 
 
 def _is_cancelled(session: Session, arrival: Arrival, reference: str) -> bool:
@@ -389,7 +389,7 @@ def _open(
     except NotFound as error:
         raise Park("not_found", error.detail) from error
     status = "joined" if opened.how == "joined" else "applied"
-    return Outcome(status, detail={"orders": [shutoffs.touch(opened.order, opened.how)]})
+    return Outcome(status, detail={"orders": [steering.touch(opened.order, opened.how)]})
 
 
 def _text(value: Any) -> str | None:

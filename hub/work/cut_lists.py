@@ -58,7 +58,7 @@ _MISSING = text(
       AND newer.kept_at < clock_timestamp() - make_interval(secs => :quiet)
       AND NOT EXISTS (SELECT FROM billing_event e WHERE e.status = 'pending' AND e.source_id = o.source_id
                       AND e.type = 'account.delinquent')
-    ORDER BY o.account LIMIT 1
+    ORDER BY o.account LIMIT :most
     """
 )
 
@@ -99,7 +99,7 @@ def in_doubt(session: Session, number: str, point: str) -> bool:
     return session.execute(_IN_DOUBT, {"number": number, "point": point}).first() is not None
 
 
-def next_missing(session: Session) -> tuple[str, str, datetime] | None:
-    """An account that a list sent again left out, the list, and when the new sending began; None when there is none."""
-    row = session.execute(_MISSING, {"quiet": QUIET_SECONDS}).one_or_none()
-    return None if row is None else (row.account, row.name, row.since)
+def missing(session: Session, *, most: int) -> list[tuple[str, str, datetime]]:
+    """Accounts that a list sent again left out: account, list, and when the new sending began."""
+    rows = session.execute(_MISSING, {"quiet": QUIET_SECONDS, "most": most})
+    return [(row.account, row.name, row.since) for row in rows]
