@@ -1,4 +1,7 @@
-"""The web process: uvicorn around `hub.app`, ending soon when asked even while event streams are open. Writes nothing."""
+"""The web process: uvicorn around `hub.app`, ending soon when asked even while event streams are open.
+
+Writes nothing.
+"""
 
 import signal
 import socket

@@ -17,8 +17,11 @@ import httpx
 import psycopg
 import pytest
 
-from hub.private import cluster, process
-from hub.private.folder import lives
+from hub.cli import run
+from hub.errors import ConfigurationError
+from hub.private import cluster, process, supervisor
+from hub.private.folder import CannotStart, lives
+from hub.settings import Settings
 from tests.private_servers import scratch
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -124,12 +127,9 @@ def test_up_serves_shares_nothing_and_ends_with_open_streams(running: Up, data_d
     assert refused.returncode == 1
     assert re.search(rf"in use by `curbstop up` \(process {running.process.pid}\).*CURBSTOP_DATA_DIR", refused.stderr)
 
-    added = curbstop("user", "add", "kim@water.example", "--role", "admin", data_dir=data_dir, text="long enough 42\n")
-    assert added.returncode == 0, added.stderr
-    token = curbstop("token", "create", "--role", "supervisor", "--name", "t", data_dir=data_dir).stdout.split()[-1]
-    checked = curbstop("doctor", data_dir=data_dir)
-    assert checked.returncode == 0, checked.stdout
-    assert "the private broker (mqtt://127.0.0.1:" in checked.stdout
+    made = curbstop("token", "create", "--role", "supervisor", "--name", "t", data_dir=data_dir)
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.split()[-1]
 
     headers = {"Authorization": f"Bearer {token}"}
     ended = threading.Event()
@@ -150,7 +150,8 @@ def test_up_serves_shares_nothing_and_ends_with_open_streams(running: Up, data_d
     reader.join(PATIENCE_S)
     assert ended.is_set()
     assert servers_in(data_dir) == []
-    assert curbstop("token", "revoke", token[:11], data_dir=data_dir).returncode == 0
+    revoked = curbstop("token", "revoke", token[:11], data_dir=data_dir)
+    assert revoked.returncode == 0, revoked.stderr
     assert servers_in(data_dir) == []
 
 
@@ -194,24 +195,31 @@ def _ready(address: str) -> bool:
         return False
 
 
-def test_a_taken_port_is_said_in_one_sentence(data_dir: Path) -> None:
+def test_a_taken_port_is_said_in_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
-        refused = curbstop("up", "--port", str(port), data_dir=data_dir)
-    assert refused.returncode == 1
-    assert refused.stderr == (
-        f"curbstop: Port {port} on 127.0.0.1 is taken by another program: stop that program, or choose another port, "
-        f"for example --port {port + 1}.\n"
-    )
+        with pytest.raises(CannotStart, match=rf"Port {port} on 127.0.0.1 is taken.*--port {port + 1}"):
+            supervisor.listen("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("words", [("up",), ("serve",)])
-def test_beyond_loopback_only_with_encryption(data_dir: Path, words: tuple[str, ...]) -> None:
-    url = "postgresql://nobody@127.0.0.1:1/none"
-    refused = curbstop(*words, "--host", "0.0.0.0", data_dir=data_dir, CURBSTOP_DATABASE_URL=url)
-    assert refused.returncode == 1
-    assert "CURBSTOP_TLS_CERT" in refused.stderr
-    assert "CURBSTOP_BASE_URL=https://" in refused.stderr
+@pytest.mark.parametrize("command", [run.up, run.serve])
+def test_beyond_loopback_only_with_encryption(
+    command: Callable[..., None], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURBSTOP_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("CURBSTOP_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(ConfigurationError, match=r"CURBSTOP_TLS_CERT.*CURBSTOP_BASE_URL=https://"):
+        command(host="0.0.0.0", port=0)
+
+
+def test_what_makes_a_wider_address_acceptable() -> None:
+    for host in ("127.0.0.1", "::1", "localhost"):
+        run.require_private_or_tls(Settings(), host)
+    run.require_private_or_tls(Settings(base_url="https://water.example"), "0.0.0.0")
+    run.require_private_or_tls(Settings(tls_cert=Path("c"), tls_key=Path("k")), "::")
+    for settings in (Settings(), Settings(base_url="http://water.example"), Settings(tls_cert=Path("c"))):
+        with pytest.raises(ConfigurationError):
+            run.require_private_or_tls(settings, "0.0.0.0")
 
 
 def test_a_configured_database_that_is_away_is_said(data_dir: Path) -> None:
@@ -222,8 +230,7 @@ def test_a_configured_database_that_is_away_is_said(data_dir: Path) -> None:
     assert "secret" not in refused.stderr
 
 
-def test_processes_alone_ask_for_their_servers(data_dir: Path) -> None:
-    for word in ("serve", "work", "ingest"):
-        refused = curbstop(word, data_dir=data_dir)
-        assert refused.returncode == 1
-        assert "CURBSTOP_DATABASE_URL, or run `curbstop up`" in refused.stderr
+def test_a_process_alone_asks_for_its_servers(data_dir: Path) -> None:
+    refused = curbstop("work", data_dir=data_dir)
+    assert refused.returncode == 1
+    assert "CURBSTOP_DATABASE_URL, or run `curbstop up`" in refused.stderr
