@@ -105,7 +105,7 @@ def people(session: Session) -> Cast:
     source = factories.source(session, endpoint="https://billing.example.org/hook")
     source.heard_at = clock.now(session)
     source.as_of = clock.now(session)
-    factories.service_point(session, zone="Z1")
+    factories.service_point(session, zone="Z1", address="12 Main Street")
     factories.service_point(session, "SP2", zone="Z1", lon=0.6)
     session.execute(update(PlaceFact).values(since=TUESDAY - timedelta(days=400)))
     factories.account(session, source_id=source.id)
