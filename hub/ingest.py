@@ -112,50 +112,64 @@ def _overlap(one: list[str], other: list[str]) -> bool:
 
 
 class Inbox:
-    """What arrived and is not committed yet: bounded in bytes, and emptied when its connection is lost."""
+    """What arrived and is not committed yet: bounded in bytes, and emptied when its connection is lost.
+
+    The consumer is woken by the first message only; a wake-up per message would cost more than the message.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[_Delivery] = deque()
         self._bytes = 0
         self._generation = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._some = threading.Event()
+        self._room = threading.Event()
+        self._room.set()
 
     def put(self, mid: int, message: Message) -> None:
-        """Queue a message (network thread); waits while the queue holds too many bytes of this connection."""
-        with self._changed:
-            generation = self._generation
-            self._changed.wait_for(
-                lambda: self._bytes < QUEUE_BYTES or self._generation != generation, timeout=KEEPALIVE_S
-            )
-            self._waiting.append(_Delivery(mid, generation, message))
+        """Queue a message (network thread); waits while the queue holds too many bytes."""
+        if not self._room.is_set():
+            self._room.wait(KEEPALIVE_S)
+        with self._lock:
+            self._waiting.append(_Delivery(mid, self._generation, message))
             self._bytes += len(message.payload)
-            self._changed.notify_all()
+            if self._bytes > QUEUE_BYTES:
+                self._room.clear()
+        if not self._some.is_set():
+            self._some.set()
 
     def take(self, most: int, patience: float) -> list[_Delivery]:
         """Up to `most` messages in order of arrival, after lingering for company; none after `patience` seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: bool(self._waiting), timeout=patience)
-            if self._waiting:
-                self._changed.wait_for(lambda: len(self._waiting) >= most, timeout=LINGER_S)
+        if not self._some.wait(patience):
+            return []
+        if len(self._waiting) < most:
+            time.sleep(LINGER_S)
+        with self._lock:
             taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
             self._bytes -= sum(len(one.message.payload) for one in taken)
-            self._changed.notify_all()
-            return taken
+            self._tidy()
+        return taken
+
+    def _tidy(self) -> None:
+        if not self._waiting:
+            self._some.clear()
+        if self._bytes <= QUEUE_BYTES:
+            self._room.set()
 
     def next_generation(self) -> None:
         """The connection is gone: what it brought will be delivered again, under other packet ids."""
-        with self._changed:
+        with self._lock:
             self._generation += 1
             self._waiting.clear()
             self._bytes = 0
-            self._changed.notify_all()
+            self._tidy()
 
     def acknowledge(self, client: mqtt.Client, deliveries: list[_Delivery]) -> None:
         """Acknowledge in order of arrival what came over the present connection.
 
         An old packet id would acknowledge, and lose, another message; the broker delivers again what is left out.
         """
-        with self._changed:
+        with self._lock:
             for one in deliveries:
                 if one.generation == self._generation:
                     client.ack(one.mid, 1)
