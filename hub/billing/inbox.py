@@ -112,23 +112,33 @@ def process_one(database: Database) -> bool:
 
     A message whose processing fails is tried again later, with growing pauses, and parked after ten tries.
     """
-    claimed: UUID | None = None
+    claimed: list[UUID] = []
     try:
         with database.transaction() as session:
-            row = session.execute(_CLAIM).one_or_none()
-            if row is None:
-                return False
-            claimed = row.id
-            _process(session, row)
+            return process_next(session, claimed)
     except Exception as error:
-        if claimed is None:
+        if not claimed:
             raise
         # A conflict is expected (a crew is on the road for somebody else); anything else is worth a look.
         log.warning(
             "billing event not applied", event=str(claimed), error=type(error).__name__, reason=str(error)[:500]
         )
         with database.transaction() as session:
-            _postpone(session, claimed, error)
+            _postpone(session, claimed[0], error)
+    return True
+
+
+def process_next(session: Session, claimed: list[UUID] | None = None) -> bool:
+    """Claim the oldest message that is due and process it in the caller's transaction; False when there is none.
+
+    Its id is added to `claimed` first, so that a caller whose transaction fails knows which message it was.
+    """
+    row = session.execute(_CLAIM).one_or_none()
+    if row is None:
+        return False
+    if claimed is not None:
+        claimed.append(row.id)
+    _process(session, row)
     return True
 
 

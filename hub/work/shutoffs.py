@@ -34,9 +34,13 @@ def request(session: Session, number: str, *, by: str, event_id: UUID | None = N
     if known is None or not policy.wants_cut(known) or known.status != "active":
         return []
     wish = known.words[accounts.DELINQUENCY]
-    point = wish.value["service_point"]
     today = steering.today(session)
-    if not accounts.lives_at(session, number, point, today) or accounts.successor_at(session, number, point, today):
+    point = wish.value.get("service_point") or next(iter(accounts.places_of(session, number, today)), None)
+    if (
+        point is None
+        or not accounts.lives_at(session, number, point, today)
+        or accounts.successor_at(session, number, point, today)
+    ):
         return []
     token = _token(wish.stamp)
     if _had_order(session, number, token) or places.facts(session, point)["valve"].state in ("closed", "restricted"):
