@@ -147,7 +147,7 @@ def water_balance(inputs: BalanceInputs) -> Balance:
 
 @dataclass(slots=True, frozen=True)
 class Network:
-    """What unavoidable losses depend on: mains, connections, private pipe from kerb to meter, pressure, hours of supply.
+    """What unavoidable losses depend on: mains, connections, private pipe up to the meter, pressure, hours of supply.
 
     `pressure_areas` are (connections, average pressure in m). Margins are fractions.
     """
@@ -192,7 +192,7 @@ def uarl_margin(network: Network) -> float:
 
 
 def indicators(balance: Balance, network: Network, days: float) -> dict[str, Any]:
-    """The performance indicators of WB-EasyCalc 6.17, by its names; litres per connection and day *when pressurised*."""
+    """The performance indicators of WB-EasyCalc 6.17, by its names (`_wsp`: per day of supply, when pressurised)."""
     share = HOURS_PER_DAY / network.supply_h_per_day
     conn_days = network.connections * days
     real_margin = balance.margin("real_losses") or 0.0

@@ -6,12 +6,14 @@ Missing and frozen intervals are filled with the mean of the same hour of day, a
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import datetime
+from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
 
-# A flow that repeats to the last digit for this many intervals is a frozen signal (whole numbers may be coarse steps).
+# A flow that repeats to the last digit for this many intervals is a frozen signal, …
 FROZEN_RUN = 6
+# … unless more than this share of values comes in repeats: then the meter counts in coarse steps.
+COARSE_SHARE = 0.05
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,13 +60,12 @@ def interval_volume(
 
 
 def _thawed(readings: Sequence[tuple[datetime, float]]) -> list[tuple[datetime, float]]:
-    """The readings without runs that a frozen signal repeats; the first of a run is believed."""
+    """The readings without what a frozen signal repeats; the first of a run is believed, and a standstill is none."""
+    runs = [list(run) for _, run in groupby(readings, key=lambda reading: reading[1])]
+    flowing = [run for run in runs if run[0][1] != 0]
+    coarse = sum(len(run) > 1 for run in flowing) > COARSE_SHARE * len(flowing)
     kept: list[tuple[datetime, float]] = []
-    run: list[tuple[datetime, float]] = []
-    for reading in [*readings, (readings[-1][0] + timedelta(days=1), float("nan"))]:
-        if run and reading[1] != run[-1][1]:
-            frozen = len(run) >= FROZEN_RUN and run[0][1] != int(run[0][1])
-            kept += run[:1] if frozen else run
-            run = []
-        run.append(reading)
+    for run in runs:
+        frozen = not coarse and len(run) >= FROZEN_RUN and run[0][1] != 0
+        kept += run[:1] if frozen else run
     return kept

@@ -94,7 +94,7 @@ class Consumption:
 
 @dataclass(slots=True)
 class Storage:
-    """The change of stored water of one tank over a window; `increase_m3` is None when a level or the area is missing."""
+    """The change of stored water of one tank over a window; `increase_m3` is None when a level or area is missing."""
 
     tank: str
     zone: str

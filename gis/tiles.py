@@ -1,4 +1,4 @@
-"""Vector tiles of the network and its open work (Mapbox Vector Tile 2.1, Web Mercator). Reads only, by plain psycopg."""
+"""Vector tiles of the network and its open work (Mapbox Vector Tile 2.1, Web Mercator). Reads only."""
 
 import math
 from uuid import UUID
@@ -21,7 +21,8 @@ CELLS = 512
 _SHAPES = """
     SELECT ST_AsMVT(t, {layer}, 4096, 'geom') FROM (
         SELECT {columns}, ST_AsMVTGeom(
-            ST_Transform(ST_ClipByBox2D(geometry, ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)), 3857),
+            ST_Transform(
+                ST_ClipByBox2D(geometry, ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)), 3857),
             ST_TileEnvelope(%(z)s, %(x)s, %(y)s), 4096, 64, true) AS geom
         FROM {table}
         WHERE geometry && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
@@ -72,7 +73,7 @@ def bounds(z: int, x: int, y: int) -> tuple[float, float, float, float]:
 
 
 def _longitude(z: int, x: float) -> float:
-    return x / 2**z * 360 - 180
+    return float(x / 2**z * 360 - 180)
 
 
 def _latitude(z: int, y: float) -> float:
@@ -80,7 +81,7 @@ def _latitude(z: int, y: float) -> float:
 
 
 def tile(session: Session, layer: str, z: int, x: int, y: int, *, crew_id: UUID | None = None) -> bytes:
-    """One tile of `layer` (one of LAYERS); empty bytes where there is nothing. `crew_id` limits orders to that crew's."""
+    """One tile of `layer` (one of LAYERS), no bytes where there is nothing. `crew_id` limits orders to that crew's."""
     west, south, east, north = bounds(z, x, y)
     parameters = {"z": z, "x": x, "y": y, "west": west, "south": south, "east": east, "north": north, "crew": crew_id}
     row = raw_of(session).execute(_statement(layer, z), parameters).fetchone()

@@ -2,7 +2,7 @@
 
 import re
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from sqlalchemy import text
@@ -71,14 +71,4 @@ def get_water_balance(
 ) -> Json:
     """The balances of all zones and of the whole system over local days [from, to)."""
     first, last = local_day(begins, "from"), local_day(to, "to")
-    return Json(table(balances.report(session, first, last, zone=config.zone, actor=who.actor), first, last))
-
-
-def table(found: list[dict[str, Any]], first: date, last: date) -> dict[str, Any]:
-    """A report of several zones: `zones` in order of their codes, and `system` when it was asked for."""
-    return {
-        "from": first.isoformat(),
-        "to": last.isoformat(),
-        "zones": [one for one in found if one["zone"] is not None],
-        "system": next((one for one in found if one["zone"] is None), None),
-    }
+    return Json(balances.table(balances.report(session, first, last, zone=config.zone, actor=who.actor), first, last))

@@ -49,8 +49,8 @@ def _command(kind: str) -> Callable[[Path], None]:
             _explain(refused)
             raise typer.Exit(1) from None
         typer.echo(
-            f"Imported {outcome.rows:,} {kind.replace('-', ' ')}: {outcome.inserted:,} new, {outcome.updated:,} changed, "
-            f"{outcome.unchanged:,} as before."
+            f"Imported {outcome.rows:,} {kind.replace('-', ' ')}: {outcome.inserted:,} new, "
+            f"{outcome.updated:,} changed, {outcome.unchanged:,} as before."
         )
         for note in outcome.notes:
             typer.echo(f"  {note}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from hub.imports.rows import Fault, Row, Table, shown
@@ -14,6 +14,8 @@ from hub.imports.rows import Fault, Row, Table, shown
 MAX_TEXT_CHARS = 10_000
 # Beyond any register or amount; a longer number is a key that slipped into the wrong column.
 MAX_DIGITS = 30
+# A year beyond these is a slip of the pen.
+YEARS = range(1900, 2201)
 _COMMA = re.compile(r"^[+-]?\d+,\d+$")
 _DAY = re.compile(r"^\d{4}-\d{2}-\d{2}$")
 TRUE_WORDS = frozenset({"1", "true", "t", "yes", "y"})
@@ -37,6 +39,7 @@ class BadCell(ValueError):
         self.remedy = remedy
 
 
+_Day = TypeVar("_Day", date, datetime)
 Parser = Callable[[Any, Context], Any]
 
 
@@ -182,9 +185,10 @@ def day(raw: Any, context: Context) -> date:
     """A calendar day, ISO 8601; a time after it is cut off."""
     value = text(raw, context)
     try:
-        return date.fromisoformat(value) if _DAY.match(value) else datetime.fromisoformat(value).date()
+        parsed = date.fromisoformat(value) if _DAY.match(value) else datetime.fromisoformat(value).date()
     except ValueError:
         raise BadCell("is not a date", "Write it as 2026-01-31.") from None
+    return _of_our_time(parsed)
 
 
 def instant(raw: Any, context: Context) -> datetime:
@@ -196,9 +200,16 @@ def instant(raw: Any, context: Context) -> datetime:
         else:
             parsed = datetime.fromisoformat(value)
             parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=context.zone)
-        return parsed.astimezone(UTC)
+        parsed = parsed.astimezone(UTC)
     except (ValueError, OverflowError):
         raise BadCell("is not a date and time", "Write it as 2026-01-31T08:15:00+02:00.") from None
+    return _of_our_time(parsed)
+
+
+def _of_our_time(value: _Day) -> _Day:
+    if value.year not in YEARS:
+        raise BadCell("is not of our time", f"Years run from {YEARS[0]} to {YEARS[-1]}.")
+    return value
 
 
 def words(raw: Any, context: Context) -> list[str]:

@@ -1,4 +1,5 @@
-"""Imports of accounts and of the nightly ageing. Writes accounts, occupancies and account facts.
+"""Imports of accounts and of the nightly ageing. Writes accounts, occupancies and account facts, and through
+`hub.work.shutoffs` the orders that follow from them.
 
 A file is one more word of billing: it never undoes a newer word of the same fact (see `hub.accounts`), and a list of
 accounts places holds but lifts none, since a file may be older than the last telephone call.
@@ -15,6 +16,7 @@ from hub.imports.columns import Column, day, instant, key, money, words
 from hub.imports.columns import text as free_text
 from hub.imports.importer import Importer, Load, Stored
 from hub.imports.rows import Fault, Row
+from hub.work import shutoffs
 
 CONTACT = ("name", "phone", "email", "language")
 # Only a newer word of the same fact supersedes one, and of two equally old debts the lower stands: the rules of
@@ -35,6 +37,19 @@ def _lock_accounts(session: Session) -> None:
             " FOR NO KEY UPDATE"
         )
     )
+
+
+def _review_work(session: Session, actor: str) -> list[str]:
+    """Bring shutoffs and reconnects in line with the new facts, for the accounts that can have any."""
+    numbers = session.scalars(
+        text(
+            "SELECT DISTINCT s.account FROM import_stage s WHERE EXISTS (SELECT FROM account_fact f"
+            " WHERE f.account = s.account AND f.fact = 'delinquency') OR EXISTS (SELECT FROM work_order o"
+            " WHERE o.account = s.account AND o.type IN ('shutoff', 'reconnect')) ORDER BY s.account"
+        )
+    ).all()
+    touched = sum(len(shutoffs.review(session, number, by=actor)) for number in numbers)
+    return [f"{touched} work orders follow from it"] if touched else []
 
 
 # ---------------------------------------------------------------------------------------------------------- accounts
@@ -88,20 +103,22 @@ def _store_accounts(session: Session, load: Load) -> Stored:
     session.execute(
         text(
             "UPDATE account a SET status = n.status FROM (SELECT account, CASE WHEN bool_and(until IS NOT NULL)"
-            " THEN 'closed' ELSE 'active' END AS status FROM occupancy WHERE account IN (SELECT account FROM import_stage)"
-            " GROUP BY account) n WHERE n.account = a.number AND a.status <> n.status"
+            " THEN 'closed' ELSE 'active' END AS status FROM occupancy"
+            " WHERE account IN (SELECT account FROM import_stage) GROUP BY account) n"
+            " WHERE n.account = a.number AND a.status <> n.status"
         )
     )
     session.execute(
         text(
-            "INSERT INTO account_fact AS f (account, fact, value, at)"
-            " SELECT DISTINCT s.account, 'hold:' || h, jsonb_build_object('placed', true, 'until', NULL), business_now()"
+            "INSERT INTO account_fact AS f (account, fact, value, at)"  # noqa: S608  (our own text)
+            " SELECT DISTINCT s.account, 'hold:' || h, jsonb_build_object('placed', true, 'until', NULL),"
+            " business_now()"
             " FROM import_stage s, unnest(s.holds) h WHERE NOT EXISTS (SELECT FROM account_fact p"
             " WHERE p.account = s.account AND p.fact = 'hold:' || h AND (p.value->>'placed')::boolean)"
             f" ORDER BY 1, 2 {KEEP_NEWER}"
         )
     )
-    return Stored(inserted, updated)
+    return Stored(inserted, updated, _review_work(session, load.actor))
 
 
 ACCOUNTS = Importer(
@@ -139,7 +156,8 @@ def _check_stored_balances(session: Session) -> list[Fault]:
 def _store_balances(session: Session, load: Load) -> Stored:
     _lock_accounts(session)
     facts = [
-        "SELECT account, 'debt', jsonb_build_object('past_due', past_due::text, 'currency', NULL), as_of FROM import_stage",
+        "SELECT account, 'debt', jsonb_build_object('past_due', past_due::text, 'currency', NULL), as_of"
+        " FROM import_stage",
         "SELECT account, 'due', jsonb_build_object('due_since', due_since::text), as_of FROM import_stage"
         " WHERE due_since IS NOT NULL",
         "SELECT account, fact, jsonb_build_object('why', 'nothing past due'), as_of FROM import_stage,"
@@ -156,7 +174,7 @@ def _store_balances(session: Session, load: Load) -> Stored:
     written = [
         staging.merge(
             session,
-            f"INSERT INTO account_fact AS f (account, fact, value, at) {source} ORDER BY 1, 2 {KEEP_NEWER}"  # noqa: S608
+            f"INSERT INTO account_fact AS f (account, fact, value, at) {source} ORDER BY 1, 2 {KEEP_NEWER}"
             " RETURNING (f.xmax = 0) AS inserted",
         )
         for source in facts
@@ -165,6 +183,7 @@ def _store_balances(session: Session, load: Load) -> Stored:
     older = len(load.rows) - stored.inserted - stored.updated
     if older:
         stored.notes.append(f"{older} accounts already had a balance as new or newer")
+    stored.notes += _review_work(session, load.actor)
     return stored
 
 

@@ -6,6 +6,7 @@ Reads the named file only; writes nothing. Raises `ImportRefused`, naming row, c
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import shapely
 from shapely.errors import GEOSException
@@ -129,7 +130,7 @@ def _check_header(kind: str, header: list[str], names: tuple[str, ...], has_geom
         raise ImportRefused(kind, [Fault(1, None, found, "the header has none of the known columns", expected)])
 
 
-def _csv_rows(reader: "csv._reader", header: list[str]) -> tuple[list[Row], list[Fault]]:
+def _csv_rows(reader: Any, header: list[str]) -> tuple[list[Row], list[Fault]]:
     rows: list[Row] = []
     faults: list[Fault] = []
     width = len(header)

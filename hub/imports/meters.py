@@ -108,7 +108,7 @@ def _store(session: Session, load: Load) -> Stored:
 
 
 def _store_registers(session: Session, load: Load) -> tuple[int, int]:
-    kept = [name for name in ("unit", "dials", "size_mm", "error_pct") if name in load.present]
+    kept: list[str] = [name for name in ("unit", "dials", "size_mm", "error_pct") if name in load.present]
     # columns that are never null in the table fall back to their defaults
     valued = {"multiplier": "1", "purpose": "'revenue'"}
     kept += [name for name in valued if name in load.present]
@@ -156,9 +156,10 @@ def _store_installations(session: Session) -> None:
     )
     session.execute(
         text(
-            "INSERT INTO meter_installation (id, serial, service_point, zone, direction, to_zone, installed_at, removed_at)"
-            " SELECT DISTINCT ON (serial, installed_on) gen_random_uuid(), serial, service_point, zone, direction, to_zone,"
-            " installed_on, removed_on FROM import_stage ORDER BY serial, installed_on, row_number DESC"
+            "INSERT INTO meter_installation"
+            " (id, serial, service_point, zone, direction, to_zone, installed_at, removed_at)"
+            " SELECT DISTINCT ON (serial, installed_on) gen_random_uuid(), serial, service_point, zone, direction,"
+            " to_zone, installed_on, removed_on FROM import_stage ORDER BY serial, installed_on, row_number DESC"
             " ON CONFLICT (serial, installed_at) DO UPDATE SET service_point = excluded.service_point,"
             " zone = excluded.zone, direction = excluded.direction, to_zone = excluded.to_zone,"
             " removed_at = coalesce(excluded.removed_at, meter_installation.removed_at)"
@@ -205,8 +206,10 @@ def _store_devices(session: Session) -> None:
             " SELECT DISTINCT ON (s.device, s.register, s.installed_on) gen_random_uuid(), s.device, s.serial,"
             " s.register, s.decoder, s.installed_on FROM import_stage s WHERE s.device IS NOT NULL"
             " AND NOT EXISTS (SELECT FROM device d WHERE d.device = s.device AND d.register = s.register"
-            " AND d.meter = s.serial AND d.valid_to IS NULL) ORDER BY s.device, s.register, s.installed_on, s.row_number DESC"
-            " ON CONFLICT (device, register, valid_from) DO UPDATE SET meter = excluded.meter, decoder = excluded.decoder"
+            " AND d.meter = s.serial AND d.valid_to IS NULL)"
+            " ORDER BY s.device, s.register, s.installed_on, s.row_number DESC"
+            " ON CONFLICT (device, register, valid_from)"
+            " DO UPDATE SET meter = excluded.meter, decoder = excluded.decoder"
         )
     )
 

@@ -4,7 +4,7 @@ Writes a temporary table in the caller's transaction; it is gone when that ends.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import shapely
 from psycopg import sql
@@ -34,8 +34,8 @@ def stage(
     # A long file may take longer than a request's statement may.
     connection.execute("SET LOCAL statement_timeout = 0")
     connection.execute("DROP TABLE IF EXISTS import_stage")
-    spec = [sql.SQL("row_number integer")]
-    spec += [sql.SQL("{} " + cast(LiteralString, c.sql_type)).format(sql.Identifier(c.name)) for c in columns]
+    spec: list[sql.Composable] = [sql.SQL("row_number integer")]
+    spec += [sql.SQL("{} " + c.sql_type).format(sql.Identifier(c.name)) for c in columns]
     if geometry:
         spec.append(sql.SQL("geometry geometry(Geometry, 4326)"))
     connection.execute(sql.SQL("CREATE TEMP TABLE import_stage ({}) ON COMMIT DROP").format(sql.SQL(", ").join(spec)))

@@ -58,20 +58,21 @@ def _store_consumption(session: Session, load: Load) -> Stored:
     )
     updated = session.execute(
         text(
-            "UPDATE billed_consumption b SET volume = s.volume, unit = s.unit, volume_m3 = s.volume * f.m3,"
+            "UPDATE billed_consumption b SET volume = s.volume, unit = s.unit, volume_m3 = s.volume * f.m3,"  # noqa: S608  (our own text)
             " estimated = coalesce(s.estimated, false), replaces = s.replaces"
-            f" FROM import_stage s JOIN import_factor f USING (unit) WHERE {same}"  # noqa: S608  (our own text)
+            f" FROM import_stage s JOIN import_factor f USING (unit) WHERE {same}"
             " AND (b.volume, b.unit, b.estimated, b.replaces)"
             " IS DISTINCT FROM (s.volume, s.unit, coalesce(s.estimated, false), s.replaces) RETURNING b.id"
         )
     ).all()
     inserted = session.execute(
         text(
-            "INSERT INTO billed_consumption (id, service_point, meter, register, from_day, to_day, volume, unit, volume_m3,"
-            ' estimated, bill, replaces, source) SELECT gen_random_uuid(), s.service_point, s.meter, s.register, s."from",'
-            " s.\"to\", s.volume, s.unit, s.volume * f.m3, coalesce(s.estimated, false), s.bill, s.replaces, 'import'"
+            "INSERT INTO billed_consumption (id, service_point, meter, register, from_day, to_day,"  # noqa: S608
+            " volume, unit, volume_m3, estimated, bill, replaces, source)"
+            ' SELECT gen_random_uuid(), s.service_point, s.meter, s.register, s."from", s."to",'
+            " s.volume, s.unit, s.volume * f.m3, coalesce(s.estimated, false), s.bill, s.replaces, 'import'"
             " FROM import_stage s JOIN import_factor f USING (unit)"
-            f" WHERE NOT EXISTS (SELECT FROM billed_consumption b WHERE {same}) ORDER BY s.row_number RETURNING id"  # noqa: S608
+            f" WHERE NOT EXISTS (SELECT FROM billed_consumption b WHERE {same}) ORDER BY s.row_number RETURNING id"
         )
     ).all()
     session.execute(

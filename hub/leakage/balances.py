@@ -32,7 +32,7 @@ def report(
     codes: Iterable[str] | None = None,
     assumptions: Assumptions | None = None,
 ) -> list[dict[str, Any]]:
-    """The balance of each zone (default: all, then the whole system, whose `zone` is null) over local days [begins, ends).
+    """The balance of each zone over local days [begins, ends); default: all, then the whole system (`zone` null).
 
     Volumes are m³ as JSON numbers, under the names of the water balance; see docs/water-loss.md.
     Raises BadInput for a period that is none, NotFound for an unknown zone.
@@ -84,7 +84,7 @@ def document(loss: ZoneLoss, begins: date, ends: date) -> dict[str, Any]:
         "days": (ends - begins).days,
         "units": "m3",
         **terms,
-        **{f"{term}_margin": balance.margin(term) for term in (balance.half_widths if balance else ())},
+        **({f"{term}_margin": balance.margin(term) for term in balance.half_widths} if balance else {}),
         "loss_m3": terms["water_losses"],
         "loss_pct": _percent(terms["water_losses"], terms["system_input"]),
         "nrw_pct_siv": None if balance is None or not balance.system_input else balance.nrw / balance.system_input,
@@ -169,7 +169,7 @@ def _canonical(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """A JSON value that survives storage unchanged: six decimals, no negative zero, whole numbers without a fraction."""
+    """A JSON value that storage leaves alone: six decimals, no negative zero, whole numbers without a fraction."""
     if isinstance(value, float):
         rounded = round(value, 6)
         return int(rounded) if rounded.is_integer() else rounded
@@ -201,3 +201,13 @@ def revisions(session: Session, code: str | None, begins: date, ends: date) -> l
         }
         for row in rows
     ]
+
+
+def table(found: list[dict[str, Any]], first: date, last: date) -> dict[str, Any]:
+    """A report of several zones: `zones` in order of their codes, and `system` when it was asked for."""
+    return {
+        "from": first.isoformat(),
+        "to": last.isoformat(),
+        "zones": [one for one in found if one["zone"] is not None],
+        "system": next((one for one in found if one["zone"] is None), None),
+    }

@@ -5,7 +5,11 @@ import pytest
 from tests import factories
 from tests.conftest import Live
 
-ZONES = b'code,name,wkt\nA,Upper town,"POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))"\nB,Lower town,"POLYGON ((1 0, 2 0, 2 1, 1 1, 1 0))"\n'
+ZONES = (
+    b"code,name,wkt\n"
+    b'A,Upper town,"POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))"\n'
+    b'B,Lower town,"POLYGON ((1 0, 2 0, 2 1, 1 1, 1 0))"\n'
+)
 POINTS = b"id,address,lon,lat\nP1,Hill 1,0.5,0.5\nP2,Dale 2,1.5,0.5\n"
 METERS = (
     b"serial,service_point,zone,direction,to_zone,unit,dials\n"

@@ -1,0 +1,94 @@
+"""Balances as files: CSV for a spreadsheet, a page to read and print, GeoJSON for a map. Pure, but for GeoJSON.
+
+Writes nothing.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import orjson
+from jinja2 import Environment, PackageLoader, select_autoescape
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+# Column of the CSV -> where it stands in the document.
+COLUMNS = (
+    "zone",
+    "name",
+    "from",
+    "to",
+    "days",
+    "system_input",
+    "billed",
+    "unbilled",
+    "authorised",
+    "nrw",
+    "water_losses",
+    "apparent",
+    "real_losses",
+    "loss_m3",
+    "loss_pct",
+    "nrw_pct_siv",
+    "inflow_m3",
+    "outflow_m3",
+    "storage_increase_m3",
+    "revision",
+)
+LIMITED = ("system_input", "nrw", "water_losses", "real_losses")
+# A spreadsheet would take these for formulas.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+_pages = Environment(
+    loader=PackageLoader("hub.leakage"),
+    autoescape=select_autoescape(default=True),
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def as_csv(found: Sequence[dict[str, Any]]) -> str:
+    """One line per zone, the whole system last; limits and coverage in columns of their own."""
+    out = io.StringIO()
+    header = [*COLUMNS, *(f"{term}_{end}" for term in LIMITED for end in ("low_95", "high_95"))]
+    header += ["coverage", "coverage_inflow", "coverage_consumption", "notes"]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    for one in found:
+        limits = [one["limits_95"].get(term, [None, None]) for term in LIMITED]
+        coverage = one["coverage"]
+        line = [one[name] for name in COLUMNS] + [bound for pair in limits for bound in pair]
+        line += [coverage["overall"], coverage["inflow"], coverage["consumption"], "; ".join(one["notes"])]
+        writer.writerow([_cell(value) for value in line])
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def as_html(found: Sequence[dict[str, Any]], first: date, last: date, *, utility: str) -> str:
+    """A page of its own, without scripts, that prints well."""
+    return _pages.get_template("water_balance.html").render(found=found, first=first, last=last, utility=utility)
+
+
+def as_geojson(session: Session, found: Sequence[dict[str, Any]]) -> bytes:
+    """The zones' polygons with their balances as properties."""
+    shapes = {
+        code: orjson.loads(shape)
+        for code, shape in session.execute(text("SELECT code, ST_AsGeoJSON(geometry, 7) FROM zone"))
+    }
+    return orjson.dumps(
+        {
+            "type": "FeatureCollection",
+            "features": [
+                {"type": "Feature", "id": one["zone"], "geometry": shapes[one["zone"]], "properties": one}
+                for one in found
+                if one["zone"] is not None
+            ],
+        }
+    )

@@ -1,0 +1,250 @@
+"""Zone balances from stored readings, bills and levels, each worked out by hand."""
+
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy.orm import Session
+
+from gis.losses import ZoneLoss, zone_losses
+from hub import imports
+from hub.metering import units
+
+ZONE = ZoneInfo("America/Chicago")
+JANUARY = (datetime(2026, 1, 1, tzinfo=ZONE), datetime(2026, 2, 1, tzinfo=ZONE))
+DAYS = 31
+
+
+class Town:
+    """A town made of import files. Zone A feeds zone B; places P1 and P2 lie in A, Q1 in B."""
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        self.session, self.folder = session, folder
+        self.add(
+            "zones",
+            "code,name,wkt",
+            'A,Upper,"POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))"',
+            'B,Lower,"POLYGON ((1 0, 2 0, 2 1, 1 1, 1 0))"',
+        )
+        self.add("service-points", "id,address,lon,lat", "P1,a,0.5,0.5", "P2,b,0.6,0.5", "Q1,c,1.5,0.5")
+        self.add("meters", "serial,zone,direction,to_zone,unit,dials", "IN,A,in,,m3,7", "TR,A,out,B,m3,7")
+        self.add("meters", "serial,service_point,unit,dials", "C1,P1,m3,4", "C2,P2,m3,4", "D1,Q1,m3,4")
+
+    def add(self, kind: str, *lines: str) -> None:
+        path = self.folder / "file.csv"
+        path.write_text("\n".join(lines) + "\n")
+        imports.run(self.session, kind, path, actor="test", zone=ZONE)
+
+    def read(self, *lines: str) -> None:
+        self.add("readings", "meter,read_at,value,quality", *(line + "," * (3 - line.count(",")) for line in lines))
+
+    def flows(self) -> None:
+        self.read("IN,2026-01-01,0", "IN,2026-02-01,1000", "TR,2026-01-01,0", "TR,2026-02-01,300")
+
+    def losses(self, *codes: str, period: tuple[datetime, datetime] = JANUARY) -> dict[str | None, ZoneLoss]:
+        found = zone_losses(self.session, *period, time_zone=ZONE, units=units.FACTORS_M3, zones=list(codes) or None)
+        return {loss.zone: loss for loss in found}
+
+    def billed(self, code: str = "A", **more: tuple[datetime, datetime]) -> float:
+        return self.losses(code, **more)[code].consumption.billed_m3
+
+
+@pytest.fixture
+def town(session: Session, tmp_path: Path) -> Town:
+    return Town(session, tmp_path)
+
+
+def terms(loss: ZoneLoss) -> tuple[float, float, float]:
+    balance = loss.balance()
+    assert balance is not None
+    return balance.system_input, balance.billed, balance.nrw
+
+
+def test_transfers_cancel_and_storage_counts(town: Town) -> None:
+    town.flows()
+    town.read("C1,2026-01-01,0", "C1,2026-02-01,400", "C2,2026-01-01,0", "C2,2026-02-01,200")
+    town.read("D1,2026-01-01,0", "D1,2026-02-01,250")
+    town.add(
+        "tank-levels",
+        "tank,read_at,level_m,area_m2,zone",
+        "T,2025-12-31T23:00,2.0,20,B",
+        "T,2026-01-01T01:00,3.0,20,B",
+        "T,2026-01-31T23:30,4.5,20,B",
+    )
+    found = town.losses()
+    assert terms(found["A"]) == pytest.approx((700, 600, 100))
+    # the tank rose from 2.5 m (between two levels) to 4.5 m: 40 m³ more
+    assert found["B"].storage_increase_m3 == pytest.approx(40)
+    assert terms(found["B"]) == pytest.approx((260, 250, 10))
+    assert terms(found[None]) == pytest.approx((960, 850, 110))
+    assert found[None].coverage()["overall"] == 1
+
+
+def test_reads_are_spread_by_their_days(town: Town) -> None:
+    town.flows()
+    # 10 of 40 days of the first interval lie in January, then 21 of 42
+    town.read("C1,2025-12-02,0", "C1,2026-01-11,80", "C1,2026-02-22,164")
+    assert town.billed() == pytest.approx(80 * 10 / 40 + 84 * 21 / 42)
+
+
+def test_rollover_backflow_and_misread(town: Town) -> None:
+    town.flows()
+    # 9 990 → 5 of a four-digit dial is 15 m³; half a cubic metre back; then a misread that stands alone
+    town.read("C1,2025-11-01,9950", "C1,2025-12-01,9970", "C1,2026-01-01,9990", "C1,2026-02-01,5")
+    town.read("C2,2026-01-01,100", "C2,2026-01-10,99.5", "C2,2026-01-15,5000", "C2,2026-02-01,112")
+    loss = town.losses("A")["A"]
+    assert loss.consumption.billed_m3 == pytest.approx(15 + 12)
+    assert loss.consumption.register_breaks == 0
+
+
+def test_a_fall_nobody_explains_counts_nothing(town: Town) -> None:
+    town.flows()
+    town.read("C1,2026-01-01,5000", "C1,2026-01-16,5010", "C1,2026-01-17,3", "C1,2026-02-01,18")
+    loss = town.losses("A")["A"]
+    assert loss.consumption.billed_m3 == pytest.approx(10 + 15)
+    assert loss.consumption.register_breaks == 1
+    assert loss.consumption.covered_s == pytest.approx(30 * 86400)
+
+
+def test_an_exchange_joins_two_meters(town: Town) -> None:
+    town.flows()
+    town.add(
+        "meters",
+        "serial,service_point,unit,dials,installed_on,removed_on",
+        "C1,P1,m3,4,,2026-01-16",
+        "C9,P1,m3,4,2026-01-16,",
+    )
+    town.read("C1,2026-01-01,700", "C1,2026-01-16,720", "C9,2026-01-16,0", "C9,2026-02-01,9")
+    loss = town.losses("A")["A"]
+    assert loss.consumption.billed_m3 == pytest.approx(29)
+    assert loss.consumption.extrapolated_m3 == 0
+
+
+def test_an_estimate_never_counts(town: Town) -> None:
+    town.flows()
+    # the estimate ran ahead: the actual read after it is lower, and no rollover
+    town.read("C1,2026-01-01,100", "C1,2026-01-15,160,estimated", "C1,2026-02-01,131")
+    assert town.billed() == pytest.approx(31)
+
+
+def test_a_missing_tail_follows_the_last_three_reads(town: Town) -> None:
+    town.flows()
+    town.read("C1,2025-11-11,10", "C1,2025-12-01,30", "C1,2025-12-31,60", "C1,2026-01-10,70")
+    loss = town.losses("A")["A"]
+    assert loss.consumption.billed_m3 == pytest.approx(31)
+    assert loss.consumption.extrapolated_m3 == pytest.approx(22)
+    assert loss.coverage()["consumption"] == pytest.approx(9 / (2 * DAYS), abs=1e-5)
+
+
+def test_one_source_per_point_never_both(town: Town) -> None:
+    town.flows()
+    town.read("C1,2026-01-01,0", "C1,2026-02-01,31", "C2,2026-01-01,0", "C2,2026-02-01,62")
+    town.add(
+        "consumption",
+        "service_point,from,to,volume,unit,bill,estimated",
+        "P1,2026-01-01,2026-02-01,30,m3,B1,no",
+        "P2,2026-01-01,2026-02-01,99,m3,B2,yes",
+    )
+    loss = town.losses("A")["A"].consumption
+    # P1 by its bill; P2's bill is an estimate, its registers were read
+    assert (loss.from_bills_m3, loss.from_registers_m3) == pytest.approx((30, 62))
+    assert (loss.points_from_bills, loss.points_from_registers, loss.billed_m3) == (1, 1, pytest.approx(92))
+
+
+def test_a_bill_that_was_replaced_counts_no_more(town: Town) -> None:
+    town.flows()
+    gallons = 31 * 1000
+    town.add("consumption", "service_point,from,to,volume,unit,bill", f"P1,2025-12-17,2026-01-17,{gallons},gal,B1")
+    assert town.billed() == pytest.approx(16 * 1000 * 0.003785411784)
+    town.add("consumption", "service_point,from,to,volume,unit,bill,replaces", "P1,2025-12-17,2026-01-17,31,m3,B2,B1")
+    assert town.billed() == pytest.approx(16)
+
+
+def test_what_does_not_count(town: Town) -> None:
+    town.flows()
+    town.add(
+        "meters",
+        "serial,service_point,unit,purpose",
+        "S,P1,m3,sub",
+        "R,P1,m3,reclaimed",
+        "F,P1,m3,fire",
+        "U,P2,m3,unbilled",
+    )
+    for serial in ("S", "R", "F", "U"):
+        town.read(f"{serial},2026-01-01,0", f"{serial},2026-02-01,10")
+    town.read("C1,2026-01-01,0", "C1,2026-02-01,50", "C2,2026-01-01,0", "C2,2026-02-01,60")
+    loss = town.losses("A")["A"]
+    balance = loss.balance()
+    assert balance is not None
+    assert (balance.billed, balance.unbilled, balance.water_losses) == pytest.approx((110, 20, 570))
+
+
+def test_reverse_and_compound_registers(town: Town) -> None:
+    town.flows()
+    town.add("meters", "serial,service_point,register,unit", "K,P1,high,m3", "K,P1,low,m3", "K,P1,volume_reverse,m3")
+    town.add(
+        "readings",
+        "meter,register,read_at,value",
+        *(
+            f"K,{r},{at},{v}"
+            for r, end in (("high", 70), ("low", 8), ("volume_reverse", 3))
+            for at, v in (("2026-01-01", 0), ("2026-02-01", end))
+        ),
+    )
+    assert town.billed() == pytest.approx(75)
+
+
+def test_verified_error_is_corrected(town: Town) -> None:
+    town.flows()
+    town.add("meters", "serial,zone,direction,unit,dials,error_pct", "IN,A,in,m3,7,1.5")
+    loss = town.losses("A")["A"]
+    # a row without to_zone leaves the transfer meter as it is
+    assert terms(loss)[0] == pytest.approx(1000 / 1.015 - 300)
+
+
+def test_no_inflow_is_not_zero(town: Town) -> None:
+    town.read("C1,2026-01-01,0", "C1,2026-02-01,31")
+    loss = town.losses("A")["A"]
+    assert loss.balance() is None
+    assert loss.coverage()["overall"] == 0
+    assert "no readings of IN, TR" in loss.notes[0]
+    assert loss.consumption.billed_m3 == pytest.approx(31)
+
+
+def test_a_late_inlet_shortens_the_window(town: Town) -> None:
+    town.read("IN,2026-01-11,0", "IN,2026-02-01,210", "TR,2026-01-01,0", "TR,2026-02-01,31")
+    town.read("C1,2026-01-01,0", "C1,2026-02-01,62")
+    loss = town.losses("A")["A"]
+    # 21 days of both: 10 m³ a day in, 1 out, 2 used
+    assert terms(loss) == pytest.approx((210 - 21, 42, 147))
+    assert loss.coverage()["inflow"] == pytest.approx(21 / 31, abs=1e-6)
+    assert loss.lower == datetime(2026, 1, 11, tzinfo=ZONE)
+
+
+def test_a_short_missing_edge_is_filled(town: Town) -> None:
+    town.read("IN,2026-01-01T06:00,0", "IN,2026-01-31T18:00,610", "TR,2026-01-01,0", "TR,2026-02-01,0")
+    loss = town.losses("A")["A"]
+    assert terms(loss)[0] == pytest.approx(610 / 30.5 * 31)
+    assert loss.coverage()["inflow"] < 1
+
+
+def test_a_zone_of_zones_is_bounded_by_their_meters(town: Town) -> None:
+    town.flows()
+    town.read("C1,2026-01-01,0", "C1,2026-02-01,400", "D1,2026-01-01,0", "D1,2026-02-01,100")
+    town.add(
+        "zones",
+        "code,name,wkt,parent",
+        'T,Town,"POLYGON ((0 0, 2 0, 2 1, 0 1, 0 0))",',
+        'A,Upper,"POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))",T',
+        'B,Lower,"POLYGON ((1 0, 2 0, 2 1, 1 1, 1 0))",T',
+    )
+    found = town.losses()
+    assert terms(found["T"]) == pytest.approx((1000, 500, 500))
+    assert terms(found[None]) == pytest.approx((1000, 500, 500))
+    # with an inlet of its own, what feeds A from outside A is the rest of the town
+    town.add("meters", "serial,zone,direction,unit", "MAIN,T,in,m3")
+    town.read("MAIN,2026-01-01,0", "MAIN,2026-02-01,1100")
+    found = town.losses()
+    assert terms(found["T"])[0] == terms(found[None])[0] == pytest.approx(1100)
+    assert terms(found["A"])[0] == pytest.approx(700)
