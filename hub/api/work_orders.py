@@ -3,12 +3,13 @@
 Each request is one transaction; the rules are in `hub.work`.
 """
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.orm import Session
 
 from hub import changes, clock
@@ -30,6 +31,15 @@ FIELD_CLERKS = ("supervisor", "dispatcher")
 # holds that protect a customer: a dispatcher does not end them, and nobody ends his own
 PROTECTED = frozenset({"medical", "dispute", "court", "bankruptcy", "claim_medical", "claim_dispute", "claim_tenant"})
 Text = Annotated[str, Field(max_length=4000)]
+
+
+def _this_century(value: datetime) -> datetime:
+    if not 2000 <= value.year < 2200:
+        raise ValueError("a time of this century is expected")
+    return value
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_this_century)]
 Key = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -40,8 +50,8 @@ class _Body(BaseModel):
 class Window(_Body):
     """A time window [from, to)."""
 
-    from_: AwareDatetime = Field(alias="from")
-    to: AwareDatetime
+    from_: Time = Field(alias="from")
+    to: Time
 
     @model_validator(mode="after")
     def _forward(self) -> "Window":
@@ -59,8 +69,8 @@ class NewOrder(_Body):
     meter: Key | None = None
     position: tuple[Annotated[float, Field(ge=-180, le=180)], Annotated[float, Field(ge=-90, le=90)]] | None = None
     reference: Key | None = None
-    not_before: AwareDatetime | None = None
-    due_by: AwareDatetime | None = None
+    not_before: Time | None = None
+    due_by: Time | None = None
     appointment: Window | None = None
     amount_due: Annotated[Decimal, Field(ge=0, le=10**9, decimal_places=2)] | None = None
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
@@ -88,7 +98,7 @@ class HoldBody(_Body):
     reason: Annotated[str, Field(min_length=1, max_length=400)] | None = None
     code: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")] | None = None
     reasons: list[HoldReason] = Field(default_factory=list, max_length=20)
-    earliest_at: AwareDatetime | None = Field(None, validation_alias=AliasChoices("earliest_at", "until"))
+    earliest_at: Time | None = Field(None, validation_alias=AliasChoices("earliest_at", "until"))
 
 
 class Reason(_Body):
@@ -107,7 +117,7 @@ class CompleteBody(_Body):
     """A completion on a crew's behalf: how it was told, when it was done, and the answers to the type's form."""
 
     via: Literal["radio", "paper"] = "radio"
-    at: AwareDatetime | None = None
+    at: Time | None = None
     answers: dict[str, Any]
     position: dict[str, float | None] | None = None
 
@@ -116,7 +126,7 @@ class UnableBody(_Body):
     """Why a crew could not do it."""
 
     via: Literal["radio", "paper"] = "radio"
-    at: AwareDatetime | None = None
+    at: Time | None = None
     code: Key
     remark: Text | None = None
 

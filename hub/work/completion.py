@@ -19,6 +19,9 @@ from hub.work.catalogue import UNABLE_CODES, Completion, WorkType
 from hub.work.effects import Report
 from hub.work.lifecycle import Event, State
 
+# A device that says that the work was done so long before it was asked for has lost its clock.
+BELIEVABLE = timedelta(days=31)
+
 
 def complete(
     session: Session,
@@ -141,7 +144,10 @@ def _report(
     now = clock.now(session)
     lost_by = order.details.get("withdrawal", {}).get("crew_id")
     crew = crew_id or order.crew_id or (UUID(lost_by) if lost_by else None)
-    return Report(by, code, answers, min(at or now, now), now, at, via, crew, storable(position), offline, order.rev)
+    happened = min(at or now, now)
+    if happened < order.opened_at - BELIEVABLE:
+        happened = now
+    return Report(by, code, answers, happened, now, at, via, crew, storable(position), offline, order.rev)
 
 
 def _is_late(session: Session, order: WorkOrder, crew_id: UUID | None, via: str) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from hub import clock
 from hub.errors import BadInput, Conflict, CurbstopError, NotFound, storable_text
 from hub.models import Change, Crew, OutboundMessage, WorkOrder
-from hub.work import invoicing, lifecycle, opening, places, steps
+from hub.work import invoicing, lifecycle, opening, places, steps, withdrawal
 from hub.work.lifecycle import Event, State
 
 
@@ -215,7 +215,7 @@ def reopen(session: Session, order_id: UUID, *, by: str, reason: str, rev: int |
         steps.log(session, order, by=by, verb="followed_up", detail={"reason": reason, "follow_up": follow_up.number})
         return follow_up
     step = steps.step_of(order, Event.REOPEN)
-    _refuse_second(session, order)
+    _make_room(session, order, by)
     before = order.completion or {}
     invoicing.reverse_all(session, order, at=clock.now(session))
     if order.service_point and before.get("place_before"):
@@ -255,15 +255,20 @@ def _told(session: Session, order: WorkOrder) -> bool:
     return bool(session.scalar(select(exists().where(OutboundMessage.order_id == order.id, ended, out))))
 
 
-def _refuse_second(session: Session, order: WorkOrder) -> None:
-    other = session.scalar(
-        select(WorkOrder.number).where(
+def _make_room(session: Session, order: WorkOrder, by: str) -> None:
+    """At most one order of a purpose is open at a place: a follow-up of this one that nobody drives yet gives way."""
+    other = session.execute(
+        select(WorkOrder.id, WorkOrder.number, WorkOrder.follow_up_of, WorkOrder.status).where(
             WorkOrder.service_point == order.service_point,
             WorkOrder.purpose == order.purpose,
             WorkOrder.status.in_([str(s) for s in lifecycle.OPEN]),
         )
+    ).one_or_none()
+    if other is None:
+        return
+    if other.follow_up_of == order.id and other.status not in lifecycle.ON_THE_ROAD:
+        withdrawal.cancel(session, other.id, by=by, reason=f"{order.number} was reopened")
+        return
+    raise Conflict(
+        f"{other.number} is open for the same work at this place.", remedy="Go on with it, or cancel it first."
     )
-    if other is not None:
-        raise Conflict(
-            f"{other} is open for the same work at this place.", remedy=f"Go on with {other}, or cancel it first."
-        )

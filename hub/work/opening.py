@@ -98,6 +98,7 @@ def open_order(
         service_point = places.point_of_account(session, account)
     if account is None and service_point is not None:
         account = places.account_at(session, service_point)
+    _check_times({"not_before": not_before, "due_by": due_by}, appointment)
     if service_point is None and position is None:
         raise BadInput(
             "It is not known where this work is.",
@@ -171,6 +172,18 @@ def trigger(session: Session, order: WorkOrder, event_id: UUID | None, how: str)
         session.execute(
             upsert(OrderTrigger).values(order_id=order.id, event_id=event_id, how=how).on_conflict_do_nothing()
         )
+
+
+def _check_times(times: dict[str, datetime | None], appointment: tuple[datetime, datetime] | None) -> None:
+    if appointment is not None:
+        times = {**times, "appointment.from": appointment[0], "appointment.to": appointment[1]}
+        if appointment[1] <= appointment[0]:
+            raise BadInput("The appointment ends before it begins.", field="appointment.to", value=appointment[1])
+    for field, at in times.items():
+        if at is not None and not 2000 <= at.year < 2200:
+            raise BadInput(
+                f"{field} is not a time for work.", field=field, value=at, remedy="Use a year of this century."
+            )
 
 
 def _check_target(

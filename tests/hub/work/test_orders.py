@@ -1,6 +1,6 @@
 """Orders from opening to closing, one rule of the life cycle after the other, on a real database."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -243,6 +243,29 @@ def test_unable_retries_until_the_attempts_are_used_then_escalates(cast: Cast) -
         else:
             assert follow_up is None
     assert cast.exceptions() == ["escalated"]
+
+
+def test_reopening_an_order_that_is_to_be_tried_again_takes_the_new_try_back(cast: Cast) -> None:
+    order = cast.on_site(cast.order())
+    orders.unable(cast.session, order.id, by="crew:North", code="dog", crew_id=cast.north.id)
+    again = cast.session.scalars(select(WorkOrder).where(WorkOrder.follow_up_of == order.id)).one()
+    assert orders.reopen(cast.session, order.id, by=BY, reason="dog is gone").status == "ready"
+    assert again.status == "cancelled"
+
+
+def test_a_device_that_lost_its_clock_is_not_believed(cast: Cast) -> None:
+    order = cast.on_site(cast.order())
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    orders.complete(
+        cast.session,
+        order.id,
+        by="crew:North",
+        answers={"code": "confirmed", **OFF_READ},
+        crew_id=cast.north.id,
+        at=epoch,
+    )
+    assert order.completion is not None and order.completion["device_at"].startswith("1970")
+    assert order.ended_at == clock.now(cast.session)
 
 
 def test_unable_with_the_flag_up_ends_where_the_flag_says(cast: Cast) -> None:
