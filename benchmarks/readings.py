@@ -130,9 +130,7 @@ def receive_only(url: str, database: Database, number: int) -> float:
     return _drain(url, database, number, "receive", lambda messages, connection: None)
 
 
-def _drain(
-    url: str, database: Database, number: int, name: str, store: Callable[[list[Message], Any], None]
-) -> float:
+def _drain(url: str, database: Database, number: int, name: str, store: Callable[[list[Message], Any], None]) -> float:
     inbox, made = Inbox(), client(name)
 
     def arrived(_: mqtt.Client, __: Any, message: mqtt.MQTTMessage) -> None:
@@ -183,7 +181,9 @@ def main() -> None:
         database = Database(cluster.url)
         with database.raw() as connection:
             connection.execute("CREATE TABLE bare (device text, at timestamptz, value numeric)")
-            connection.execute("INSERT INTO meter (serial, unit) SELECT 'M' || n, 'm3' FROM generate_series(0, %s) n", [METERS])
+            connection.execute(
+                "INSERT INTO meter (serial, unit) SELECT 'M' || n, 'm3' FROM generate_series(0, %s) n", [METERS]
+            )
             connection.execute(
                 "INSERT INTO device (id, device, meter, valid_from)"
                 " SELECT gen_random_uuid(), 'd' || n, 'M' || n, '1900-01-01' FROM generate_series(0, %s) n",

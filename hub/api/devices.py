@@ -84,10 +84,15 @@ def _utc(value: datetime | None) -> datetime | None:
 
 @router.get("/{device}")
 def get_device(device: str, session: Tx, who: Principal = allow(*READERS)) -> Json:
-    """The registry entries of one device, oldest first."""
+    """The registry entries of one device, oldest first, and the sequence numbers missing from its last month."""
     found = devices.entries_of(session, device)
     return Json(
-        {"device": devices.key(device), "items": [reading_shapes.entry(one) for one in found], "next_cursor": None}
+        {
+            "device": devices.key(device),
+            "items": [reading_shapes.entry(one) for one in found],
+            "gaps": lookups.gaps(session, device),
+            "next_cursor": None,
+        }
     )
 
 

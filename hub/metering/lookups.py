@@ -1,13 +1,14 @@
 """Readings, raw messages, quarantine entries and meters as lists for faces. Reads, but for `replay_entries`."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, tuple_
+from sqlalchemy import and_, func, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 
+from hub import clock
 from hub.errors import Conflict, NotFound
 from hub.metering import devices, readings
 from hub.models import Device, Meter, MeterInstallation, Quarantine, RawMessage, Reading
@@ -75,6 +76,21 @@ def of_device(
         .where(Device.device == key)
     )
     return session.execute(_paged(query, begins, ends, after, limit)).all()
+
+
+def gaps(session: Session, device: str, *, days: int = 31) -> list[dict[str, Any]]:
+    """Numbers missing between the sequence numbers a device gave its readings lately: `{after, before, missing}`."""
+    rows = session.execute(
+        text(
+            "SELECT seq, next FROM (SELECT seq, lead(seq) OVER (ORDER BY seq) AS next FROM ("
+            " SELECT DISTINCT r.seq FROM device d JOIN meter m ON m.serial = d.meter AND m.register = d.register"
+            " JOIN reading r ON r.meter_id = m.id AND r.measured_at >= greatest(d.valid_from, :since)"
+            " AND (d.valid_to IS NULL OR r.measured_at < d.valid_to)"
+            " WHERE d.device = :device AND r.seq IS NOT NULL) s) g WHERE next > seq + 1 ORDER BY seq"
+        ),
+        {"device": devices.key(device), "since": clock.now(session) - timedelta(days=days)},
+    )
+    return [{"after": seq, "before": following, "missing": following - seq - 1} for seq, following in rows]
 
 
 def _paged(

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -35,8 +36,6 @@ def start_ingest(database_url: str, mqtt_url: str, *, name: str, topics: list[st
 def end(process: ForkServerProcess, number: int = signal.SIGTERM) -> int | None:
     """Send a signal and wait for the end; the exit code."""
     if process.pid and process.is_alive():
-        import os
-
         os.kill(process.pid, number)
     process.join(60)
     return process.exitcode

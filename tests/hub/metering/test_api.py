@@ -109,6 +109,16 @@ def test_an_unclaimed_device_is_listed_and_its_messages_are_booked_when_it_is_re
     assert entry["device"] == "d1"
 
 
+def test_missing_sequence_numbers_are_shown(http: httpx.Client) -> None:
+    register(http)
+    batch = [item(seq, today(seq), seq=seq) for seq in (3, 6, 7, 9)]
+    http.post("/api/v1/readings", json={"readings": batch})
+    assert http.get("/api/v1/devices/D1").json()["gaps"] == [
+        {"after": 3, "before": 6, "missing": 2},
+        {"after": 7, "before": 9, "missing": 1},
+    ]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
