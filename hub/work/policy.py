@@ -76,7 +76,6 @@ class CutFacts:
     """
 
     account: str | None
-    active: bool = False
     lives_there: bool = False
     successor: str | None = None
     requested: bool = False
@@ -189,7 +188,6 @@ def gather(
     silent = known.heard_at is not None and now - known.heard_at > force.silence
     return CutFacts(
         account=account,
-        active=known.status == "active",
         lives_there=accounts.lives_at(session, account, service_point, today),
         successor=accounts.successor_at(session, account, service_point, today),
         requested=wants_cut(known),
@@ -217,7 +215,7 @@ def wants_cut(known: AccountFacts) -> bool:
 
 OWN_REASONS = frozenset(
     {
-        "account_unknown", "account_closed", "not_resident", "place_taken", "balance_unknown", "nothing_past_due",
+        "account_unknown", "not_resident", "place_taken", "balance_unknown", "nothing_past_due",
         "not_requested", "event_missing", "event_parked", "event_waiting", "cut_list_resent", "source_silent",
         "due_date_unknown", "not_due_long_enough", "debt_too_small", "notice_missing", "notice_too_recent",
         "outside_hours", "holiday", "balance_stale", "place_unknown", "place_critical", "premise_protected",
@@ -279,8 +277,6 @@ def _always(facts: CutFacts) -> list[_Block]:
     if facts.account is None or not facts.source_known:
         deny("account_unknown", "No billing system has told anything about an account here.")
         return blocks
-    if not facts.active:
-        deny("account_closed", f"Account {facts.account} is closed.")
     if not facts.lives_there:
         deny("not_resident", f"Account {facts.account} does not live at this place.")
     if facts.successor is not None:

@@ -105,7 +105,7 @@ def _off_for(session: Session, number: str) -> list[str]:
 
 def _against_reconnect(session: Session, known: AccountFacts, point: str) -> str | None:
     today = steering.today(session)
-    if known.status != "active" or not accounts.lives_at(session, known.number, point, today):
+    if not accounts.lives_at(session, known.number, point, today):
         return f"Account {known.number} has left this place; the water stays off."
     successor = accounts.successor_at(session, known.number, point, today)
     if successor is not None:

@@ -31,7 +31,7 @@ def request(session: Session, number: str, *, by: str, event_id: UUID | None = N
     One wish opens one order: after a crew or a dispatcher has ended it, only a newer wish of billing opens another.
     """
     known = accounts.facts(session, number)
-    if known is None or not policy.wants_cut(known) or known.status != "active":
+    if known is None or not policy.wants_cut(known):
         return []
     wish = known.words[accounts.DELINQUENCY]
     today = steering.today(session)
@@ -112,8 +112,6 @@ def _why_over(session: Session, order: WorkOrder, known: AccountFacts) -> str | 
     """Why a shutoff is not wanted any more, in words for the crew; None while it is, or while that is not known."""
     assert order.service_point is not None
     today = steering.today(session)
-    if known.status != "active":
-        return f"Account {known.number} is closed."
     if not accounts.lives_at(session, known.number, order.service_point, today):
         return f"Account {known.number} does not live here any more."
     successor = accounts.successor_at(session, known.number, order.service_point, today)

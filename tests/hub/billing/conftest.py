@@ -61,7 +61,9 @@ def delinquent(amount: str = "120.00", **more: Any) -> bytes:
     return event("account.delinquent", **(fields | more))
 
 
-def signed(body: bytes, *, secret: str = factories.SECRET, webhook_id: str | None = None, at: datetime | None = None) -> dict[str, str]:
+def signed(
+    body: bytes, *, secret: str = factories.SECRET, webhook_id: str | None = None, at: datetime | None = None
+) -> dict[str, str]:
     """Standard Webhooks headers, made independently of the hub's own code."""
     id_, stamp = webhook_id or new_id().hex, str(int((at or datetime.now(UTC)).timestamp()))
     key = base64.b64decode(secret.removeprefix("whsec_"))

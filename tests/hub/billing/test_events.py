@@ -195,7 +195,9 @@ def test_meter_exchange_is_parked_while_that_work_is_not_installed(town: Town) -
 
 def test_service_requested_and_cancelled(town: Town) -> None:
     wanted = {"from": "2026-11-17T14:00:00Z", "to": "2026-11-17T16:00:00Z"}
-    body = event("service.requested", service_point="SP1", work_type="reread", reference="R1", wanted=wanted, note="dog")
+    body = event(
+        "service.requested", service_point="SP1", work_type="reread", reference="R1", wanted=wanted, note="dog"
+    )
     assert town.send(body).status == "applied"
     order = town.one("reread")
     assert order.not_before is not None and order.not_before.isoformat() == "2026-11-17T14:00:00+00:00"
@@ -219,9 +221,7 @@ def test_cancelled_before_requested_leaves_no_order(town: Town) -> None:
 
 def test_cancelled_before_requested_without_an_account(town: Town) -> None:
     town.send(event("service.cancelled", account=None, at=LATER, reference="R1"))
-    row = town.send(
-        event("service.requested", account=None, service_point="SP1", work_type="reread", reference="R1")
-    )
+    row = town.send(event("service.requested", account=None, service_point="SP1", work_type="reread", reference="R1"))
     assert (row.status, town.orders()) == ("superseded", [])
 
 
@@ -237,7 +237,9 @@ def test_billed_volume_is_stored_and_rebilled(town: Town) -> None:
     assert town.send(event("consumption.billed", volume="12.5", bill="B1", **fields)).status == "applied"
     assert town.send(event("consumption.billed", volume="12.5", bill="B1", **fields)).status == "superseded"
     town.send(event("consumption.billed", volume="11.0", bill="B2", replaces="B1", **fields))
-    standing = select(BilledConsumption.bill, BilledConsumption.volume_m3).where(BilledConsumption.replaced_by.is_(None))
+    standing = select(BilledConsumption.bill, BilledConsumption.volume_m3).where(
+        BilledConsumption.replaced_by.is_(None)
+    )
     assert [tuple(row) for row in town.session.execute(standing)] == [("B2", Decimal("11.0"))]
 
 
