@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import pytest
 from sqlalchemy import select, text, update
 
 from hub.models import Account, Change, Crew, HubEpoch, ServicePoint, WorkOrder
@@ -20,7 +19,8 @@ def test_a_device_without_a_cursor_gets_its_orders_with_their_form(town: Field):
     assert (change["type"], change["id"], change["op"], change["reason"]) == ("work_order", mine, "upsert", None)
     assert change["rev"] == change["data"]["rev"] == town.order(mine).rev
     order = change["data"]
-    assert (order["type"], order["status"], order["address"]) == ("reread", "assigned", "SP1 Main Street")
+    assert (order["type"], order["status"], order["service_point"]) == ("reread", "assigned", "SP1")
+    assert order["address"].endswith("Main Street")
     assert (order["meter"], order["position"]) == ("M1", {"lon": 0.5, "lat": 0.5})
     form = order["work_type"]["form"]
     assert {"code", "reading", "meter_serial", "valve_before", "valve_after", "remark"} <= set(form["properties"])
@@ -114,19 +114,11 @@ def test_a_cursor_of_another_history_is_gone(town: Field):
     assert len(town.north.pull()) == 1
 
 
-def test_the_epoch_is_in_every_answer_and_steady(town: Field):
-    answers = [town.north.client.get(URL).json() for _ in range(2)]
-    assert answers[0]["epoch"] == answers[1]["epoch"]
-
-
-@pytest.mark.parametrize("cursor", ["x", "W10", "ww", "WzEsMiwzLDRd", "\U0001f600", "W251bGwsMSwxLG51bGxd"])
-def test_a_broken_cursor_is_refused(town: Field, cursor: str):
-    assert town.north.client.get(URL, params={"cursor": cursor}).status_code in (400, 410)
-
-
-@pytest.mark.parametrize("limit", [0, -1, 1001, "many"])
-def test_a_limit_has_limits(town: Field, limit: object):
-    assert town.north.client.get(URL, params={"limit": limit}).status_code == 422
+def test_a_broken_cursor_or_limit_is_refused(town: Field):
+    for cursor in ("x", "W10", "ww", "WzEsMiwzLDRd", "\U0001f600", "W251bGwsMSwxLG51bGxd"):
+        assert town.north.client.get(URL, params={"cursor": cursor}).status_code in (400, 410), cursor
+    for limit in (0, -1, 1001, "many"):
+        assert town.north.client.get(URL, params={"limit": limit}).status_code == 422, limit
 
 
 def test_only_crews_may_ask(town: Field, live):
