@@ -13,12 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from hub import auth, clock, imports
@@ -27,9 +29,11 @@ from hub.cli.people import ACTOR
 from hub.db import Database
 from hub.demo import calendar
 from hub.demo.businesstime import BusinessClock
-from hub.demo.settings import DemoSettings, write_document
+from hub.demo.settings import FIRST_FILES, LATER_FILES, DemoSettings, write_document
 from hub.errors import ConfigurationError
+from hub.models import Change
 from hub.private import supervisor
+from hub.private.folder import CannotStart
 from hub.settings import Settings, load
 from hub.work import crews
 
@@ -82,14 +86,30 @@ def demo(
         told = DemoSettings(folder, hub.address, hub.mqtt_url, SOURCE, billing_port, guide_port, os.getpid())
         with contextlib.closing(_Opened(hub.database_url)) as opened, opened.database.transaction() as session:
             keys = _found(session, told)
-            clock.set_clock(session, business_at=_resume_at(told), rate=0)
+            clock.set_clock(session, business_at=_resume_at(session, told), rate=0)
         (folder / "story.json").unlink(missing_ok=True)
-        hub.environment.update(told.environment(), CURBSTOP_DEMO_SPEED=str(speed))
+        hub.environment.update(told.environment(), CURBSTOP_DEMO_SPEED=str(speed), CURBSTOP_DEMO_TERMINAL=str(terminal))
         _introduce(hub.address, told, keys)
         parts = [supervisor.Child(name, _part(name)) for name in ("guide", "billing", "meters")]
-        return [*parts, supervisor.Child("story", supervisor.command("demo-story"))]
+        return [*parts, supervisor.Child("story", supervisor.command("demo-story"), inherits=[terminal])]
 
-    supervisor.Supervisor(settings, host="127.0.0.1", port=port, command="demo").run(on_ready)
+    with _logging_to(data_dir / "demo.log") as terminal:
+        supervisor.Supervisor(settings, host="127.0.0.1", port=port, command="demo").run(on_ready)
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[int]:
+    """What the hub's processes log goes to a file; gives a handle on the terminal for the story's own words."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    terminal = os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 2)
+    try:
+        yield terminal
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(log)
 
 
 class _Opened:
@@ -192,31 +212,17 @@ def _introduce(address: str, told: DemoSettings, keys: dict[str, Any]) -> None:
 def demo_story() -> None:
     """Prepare the town, fill in its past, and let its clock run. Started by `curbstop demo`."""
     settings, told = load(), DemoSettings.from_environment()
-    subprocess.run(_part("prepare"), check=True, stdin=subprocess.DEVNULL)
+    # From here on "standard error" is the visitor's terminal, and the log stays with the hub's own processes.
+    os.dup2(int(os.environ["CURBSTOP_DEMO_TERMINAL"]), 2)
+    try:
+        subprocess.run(_part("prepare"), check=True, stdin=subprocess.DEVNULL)
+    except subprocess.CalledProcessError as error:
+        raise CannotStart("The town could not be prepared: see above, then start the demo again.") from error
     story = _Story(settings, told, float(os.environ["CURBSTOP_DEMO_SPEED"]))
     story.bring_in(FIRST_FILES)
     story.begin()
     story.bring_in(LATER_FILES)
     story.go_on()
-
-
-# What a story cannot begin without, and what may arrive while it runs: (kind of import, file, what a bar calls it).
-FIRST_FILES = (
-    ("zones", "zones.geojson", "Zones"),
-    ("mains", "mains.geojson", "Mains"),
-    ("service-points", "service-points.csv", "Places"),
-    ("meters", "meters.csv", "Meters"),
-    ("accounts", "accounts.csv", "Accounts"),
-    ("balances", "balances.csv", "Balances"),
-)
-LATER_FILES = (
-    ("tank-levels", "tank-levels.csv", "Tank levels"),
-    ("consumption", "consumption.csv", "Billed volumes of two months"),
-    ("readings", "readings-zones.csv", "Zone meters, hourly for two months"),
-    ("readings", "readings-january.csv", "Customers' meters, January"),
-    ("readings", "readings-february.csv", "Customers' meters, February"),
-    ("readings", "readings-hourly.csv", "A sample of meters, hourly for a week"),
-)
 
 
 class _Story:
@@ -259,10 +265,11 @@ class _Story:
 
     def begin(self) -> None:
         """Let the town's clock run: from Monday 07:30, or from where it stood when the demo was stopped."""
-        at = _resume_at(self.told)
+        if self.told.clock() is not None:
+            return
         with self.database.transaction() as session:
-            clock.set_clock(session, business_at=at, rate=self.speed)
             business_at = clock.now(session)
+            clock.set_clock(session, business_at=business_at, rate=self.speed)
         running = BusinessClock(datetime.now(UTC), business_at, self.speed)
         write_document(self.told.folder / "story.json", {"clock": running.text()})
         typer.echo(
@@ -303,7 +310,10 @@ class _Story:
         write_document(self.told.folder / "state.json", self.state)
 
 
-def _resume_at(told: DemoSettings) -> datetime:
-    """Where the town's clock stood when the demo was last stopped; else the story's first morning."""
+def _resume_at(session: Session, told: DemoSettings) -> datetime:
+    """The story's first morning, or, at a second start, where the town's clock stood: it never goes back."""
     kept = told.document("state.json", {}).get("business_at")
-    return datetime.fromisoformat(kept) if kept else calendar.STORY
+    if kept is None:
+        return calendar.STORY
+    last = session.scalar(select(func.max(Change.at)))
+    return max(datetime.fromisoformat(kept), last or calendar.STORY)

@@ -21,6 +21,8 @@ _DEBTORS = 260
 _PER_LIST = 18
 _HOLDS = {3: "medical", 11: "payment_plan", 29: "dispute"}  # every 40th debtor, by remainder
 _LATE_BILLS = 40
+_AT_OPENING = 6
+_THROUGH_THE_DAY = (8.2, 8.9, 9.6, 10.3, 11.1, 11.9, 12.8, 13.6, 14.4)
 
 
 def make_book(town: Town, water: Water) -> dict[str, Any]:
@@ -90,6 +92,15 @@ def working_days() -> list[datetime]:
     return [day for day in days if day.weekday() < 5]
 
 
+def _moments(count: int) -> list[datetime]:
+    """When `count` events of a kind fall due: some at opening on the first day, the rest spread over working hours."""
+    days = working_days()
+    found = [days[0] + timedelta(hours=7, minutes=31 + 2 * number) for number in range(_AT_OPENING)]
+    for day in days:
+        found += [day + timedelta(hours=hour) for hour in _THROUGH_THE_DAY]
+    return found[:count]
+
+
 def _event(at: datetime, kind: str, data: dict[str, Any]) -> dict[str, Any]:
     return {"at": utc_text(at), "type": kind, "data": data}
 
@@ -139,17 +150,14 @@ def _moves(town: Town, others: list[Customer], random: np.random.Generator) -> l
     """People move into the empty homes and out of others: a few at opening time, then through the week."""
     events = []
     empty = [c for c in town.customers if c.empty]
-    leaving = [others[int(i)] for i in random.choice(len(others), size=90, replace=False)]
-    days = working_days()
-    for number, c in enumerate(empty):
-        day = days[min(number // 6, len(days) - 1)]
-        at = day + timedelta(hours=7, minutes=31 + (number % 6) * (1 if day == days[0] else 45))
+    leaving = [others[int(i)] for i in random.choice(len(others), size=70, replace=False)]
+    for number, (c, at) in enumerate(zip(empty, _moments(3 * len(empty))[::3], strict=True)):
         name = names.person(random)
         index = len(town.customers) + number
         data = {
             "account": f"{790000 + number * 7}",
             "service_point": c.service_point,
-            "effective_date": day.date().isoformat(),
+            "effective_date": at.date().isoformat(),
             "customer": {
                 "name": name,
                 "phone": names.phone(index),
@@ -159,13 +167,11 @@ def _moves(town: Town, others: list[Customer], random: np.random.Generator) -> l
             "read_required": True,
         }
         events.append(_event(at, "account.opened", data))
-    for number, c in enumerate(leaving):
-        day = days[min(number // 5, len(days) - 1)]
-        at = day + timedelta(hours=7, minutes=33 + (number % 5) * (1 if day == days[0] else 70))
+    for c, at in zip(leaving, _moments(2 * len(leaving))[1::2], strict=True):
         data = {
             "account": c.account,
             "service_point": c.service_point,
-            "effective_date": day.date().isoformat(),
+            "effective_date": at.date().isoformat(),
             "read_required": True,
         }
         events.append(_event(at, "account.closed", data))
@@ -175,12 +181,10 @@ def _moves(town: Town, others: list[Customer], random: np.random.Generator) -> l
 def _doubted_readings(others: list[Customer], meters: Meters, random: np.random.Generator) -> list[dict[str, Any]]:
     """Readings that billing cannot believe, and some that customers dispute."""
     events = []
-    days = working_days()
-    chosen = [others[int(i)] for i in random.choice(len(others), size=160, replace=False)]
-    for number, c in enumerate(chosen):
-        day = days[min(number // 8, len(days) - 1)]
-        at = day + timedelta(hours=7, minutes=34 + (number % 8) * (2 if day == days[0] else 50))
-        seen = day - timedelta(days=1, hours=-9)
+    chosen = [others[int(i)] for i in random.choice(len(others), size=180, replace=False)]
+    for number, (c, at) in enumerate(zip(chosen, _moments(len(chosen)), strict=True)):
+        at += timedelta(minutes=3)
+        seen = at.replace(hour=9, minute=0) - timedelta(days=1)
         shown = meters.register_of(c, hours_since_start(seen))
         data = {
             "account": c.account,

@@ -233,7 +233,8 @@ class Crew:
         ready = [o for o in self.waiting() if not o["cancel_requested"] and _may_begin(o, now)]
         if ready:
             self.current = ready[0]["id"]
-            self.act("start_travel", now)
+            if ready[0]["status"] == "assigned":
+                self.act("start_travel", now)
             distance = metres(self.position, place_of(ready[0]))
             self.phase = "driving"
             self.until = now + timedelta(minutes=2 + distance * 1.3 / SPEED_M_PER_MINUTE)
@@ -243,7 +244,8 @@ class Crew:
         order = self.order()
         assert order is not None
         self.position = place_of(order)
-        self.act("arrive", now)
+        if order["status"] not in ("on_site", "paused"):
+            self.act("arrive", now)
         minutes = float(order["work_type"].get("duration_minutes") or 20) * self.dice.uniform(0.5, 1.1)
         self.phase, self.until = "working", now + timedelta(minutes=minutes)
         self.say(now, f"at {order['address'] or 'the place'} ({order['number']})")

@@ -54,7 +54,7 @@ class Dispatcher:
         load = self._load()
         given = 0
         for order in self.orders("ready"):
-            if self.for_visitor(order, now) or now < self.refused.get(order["id"], now):
+            if self.for_visitor(order, now) or now < self.refused.get(order["id"], now) or _later(order, now):
                 continue
             crew = self._choose(order, load, now)
             if crew is not None and self._assign(order, crew, now):
@@ -90,7 +90,12 @@ class Dispatcher:
         return False
 
 
-def dispatch(robot: Dispatcher, now: Callable[[], datetime], stopping: threading.Event, pause_s: float = 1.0) -> None:
+def _later(order: dict[str, Any], now: datetime) -> bool:
+    """Whether an order may not begin within the hour: a second visit tomorrow is not given out today."""
+    return bool(order["not_before"]) and datetime.fromisoformat(order["not_before"]) > now + timedelta(hours=1)
+
+
+def dispatch(robot: Dispatcher, now: Callable[[], datetime], stopping: threading.Event, pause_s: float = 1.5) -> None:
     """The thread of the robot until told to stop; without an answer it tries again."""
     while not stopping.wait(pause_s):
         try:

@@ -22,7 +22,7 @@ _RESULTS: dict[str, dict[str, float]] = {
         "paid_at_door": 6,
         "medical_claimed": 4,
         "dispute_claimed": 3,
-        "already_off": 3,
+        "already_off": 1,
     },
     "reconnect": {"restored": 94, "left_off_unsafe": 3, "left_off_flow": 3},
     "move_in": {"on": 92, "read_only": 8},

@@ -29,21 +29,6 @@ ZONE_METERS = (
 LORA_DECODER = "volume_m3"
 PLAIN_DECODER = "plain"
 ZONE_GATEWAY = "ltown-scada"
-# Kind of import → file, in the order in which each finds what it refers to.
-IMPORTS = (
-    ("zones", "zones.geojson"),
-    ("mains", "mains.geojson"),
-    ("service-points", "service-points.csv"),
-    ("meters", "meters.csv"),
-    ("accounts", "accounts.csv"),
-    ("balances", "balances.csv"),
-    ("tank-levels", "tank-levels.csv"),
-    ("consumption", "consumption.csv"),
-    ("readings", "readings-zones.csv"),
-    ("readings", "readings-january.csv"),
-    ("readings", "readings-february.csv"),
-    ("readings", "readings-hourly.csv"),
-)
 HOURLY_DAYS = 7
 
 
@@ -53,7 +38,7 @@ def zone_meter_device(serial: str) -> str:
 
 
 def write_all(folder: Path, town: Town, water: Water, debts: dict[str, dict[str, Any]], late_bills: set[str]) -> None:
-    """Every file of `IMPORTS`. `debts` by account; `late_bills` are accounts whose February is billed in the story."""
+    """Every file that `settings.py` lists. `late_bills`: accounts whose February is billed in the story."""
     folder.mkdir(parents=True, exist_ok=True)
     meters, zone_meters = Meters(town, water), ZoneMeters(water)
     _write_zones(folder / "zones.geojson", town, water)
@@ -240,11 +225,3 @@ def _hourly_readings(town: Town, meters: Meters) -> Iterator[Sequence[Any]]:
                 and at_hour(hour).day != 1
             ):
                 yield c.serial, at, f"{registers[c.index]:.3f}", "m3", "radio"
-
-
-def count_rows(path: Path) -> int:
-    """Rows or features in a file, for progress bars."""
-    if path.suffix == ".geojson":
-        return len(json.loads(path.read_text(encoding="utf-8"))["features"])
-    with path.open(encoding="utf-8") as file:
-        return max(0, sum(1 for _ in file) - 1)

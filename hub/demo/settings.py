@@ -23,6 +23,23 @@ from typing import Any
 from hub.demo.businesstime import BusinessClock
 
 _PREFIX = "CURBSTOP_DEMO_"
+# What a story cannot begin without, and what may arrive while it runs: (kind of import, file, what a bar calls it).
+FIRST_FILES = (
+    ("zones", "zones.geojson", "Zones"),
+    ("mains", "mains.geojson", "Mains"),
+    ("service-points", "service-points.csv", "Places"),
+    ("meters", "meters.csv", "Meters"),
+    ("accounts", "accounts.csv", "Accounts"),
+    ("balances", "balances.csv", "Balances"),
+)
+LATER_FILES = (
+    ("tank-levels", "tank-levels.csv", "Tank levels"),
+    ("consumption", "consumption.csv", "Billed volumes of two months"),
+    ("readings", "readings-zones.csv", "Zone meters, hourly for two months"),
+    ("readings", "readings-january.csv", "Customers' meters, January"),
+    ("readings", "readings-february.csv", "Customers' meters, February"),
+    ("readings", "readings-hourly.csv", "A sample of meters, hourly for a week"),
+)
 
 
 @dataclass(frozen=True)
