@@ -81,12 +81,12 @@ PACKAGES = [
 BUNDLER = {"linux-x86_64": "@esbuild/linux-x64", "linux-aarch64": "@esbuild/linux-arm64"}
 BUNDLER_VERSION = "0.28.2"
 # Lit arrives as four packages of small modules: one file is one request, and needs no import map (an import map is
-# inline script, which our content security policy forbids).
+# inline script, which our content security policy forbids). `styleMap` stays out: its first render writes a style
+# attribute, which the policy forbids too; bind the property `.style` instead.
 LIT_ENTRY = """
 export * from "lit";
 export { repeat } from "lit/directives/repeat.js";
 export { classMap } from "lit/directives/class-map.js";
-export { styleMap } from "lit/directives/style-map.js";
 export { ifDefined } from "lit/directives/if-defined.js";
 export { live } from "lit/directives/live.js";
 export { keyed } from "lit/directives/keyed.js";

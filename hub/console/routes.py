@@ -121,8 +121,8 @@ def load_of_crews(session: Tx, who: Principal = allow("admin", "supervisor", "di
 
 @data.get("/frame")
 def frame(session: Tx, who: Principal = allow(*EVERYBODY)) -> Response:
-    """Where the network lies: the box that the map shows first."""
-    return Json({"bounds": work.bounds(session)})
+    """Where the network lies: the box that maps show first, and where the names of the zones stand."""
+    return Json({"bounds": work.bounds(session), "names": work.zone_names(session)})
 
 
 @data.get("/near")

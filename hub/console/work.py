@@ -74,6 +74,23 @@ def bounds(session: Session) -> list[float] | None:
     return None
 
 
+def zone_names(session: Session) -> dict[str, Any]:
+    """One point inside each zone with its name: a label from a tile would stand once in every tile."""
+    inside = func.ST_PointOnSurface(Zone.geometry)
+    rows = session.execute(select(Zone.code, Zone.name, func.ST_X(inside), func.ST_Y(inside)).order_by(Zone.code))
+    return {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {"type": "Point", "coordinates": [lon, lat]},
+                "properties": {"code": code, "name": name},
+            }
+            for code, name, lon, lat in rows
+        ],
+    }
+
+
 def ticket(session: Session, order_id: str) -> dict[str, Any]:
     """What a crew needs on paper: the order, the place, the customer, the form to fill in. Raises NotFound."""
     row = session.execute(
@@ -93,7 +110,7 @@ def ticket(session: Session, order_id: str) -> dict[str, Any]:
         "place": place,
         "account": account,
         "crew": crew,
-        "facts": dict(session.execute(states).tuples().all()),
+        "facts": {row.fact: row.state for row in session.execute(states)},
         "codes": [(code.code, code.title) for code in kind.completion],
         "fields": [
             {

@@ -22,7 +22,8 @@ export function hatch(size = 24) {
   canvas.width = canvas.height = size;
   const pen = canvas.getContext("2d");
   pen.strokeStyle = colour("ink-2");
-  pen.lineWidth = 2.5;
+  pen.globalAlpha = 0.5;
+  pen.lineWidth = 2;
   pen.beginPath();
   for (const shift of [-size, 0, size]) {
     pen.moveTo(shift - 2, size + 2);

@@ -1,7 +1,10 @@
 // The look of every map of the console: our own tiles and nothing from elsewhere, in the page's colours.
 // Text needs no glyph files: MapLibre draws it from the web font that the pages have loaded.
 
+import { get } from "/static/console/js/api.js";
+
 const FONT = ["Inter"];
+export const NOTHING = { type: "FeatureCollection", features: [] };
 export const STATUS_SHAPES = {
   held: "square",
   ready: "ring",
@@ -76,8 +79,11 @@ export function drawStatus(status, size = 52) {
 
 const tiles = (layer) => ({ type: "vector", tiles: [`${location.origin}/tiles/${layer}/{z}/{x}/{y}.mvt`], maxzoom: 16 });
 
+/** Where the network lies and where the names of its zones stand; asked once for a page. */
+export const frame = () => (frame.asked ??= get("/console/frame").catch(() => ({ bounds: null, names: NOTHING })));
+
 /** Sources and layers of the network: land, zones, mains, service points. */
-export function networkStyle({ zoneFill = true, points = true } = {}) {
+export function networkStyle({ names = NOTHING, zoneFill = true, points = true } = {}) {
   const layers = [{ id: "land", type: "background", paint: { "background-color": colour("map-land") } }];
   if (zoneFill)
     layers.push({
@@ -111,13 +117,13 @@ export function networkStyle({ zoneFill = true, points = true } = {}) {
       },
     });
   layers.push({
-    id: "zone-name", type: "symbol", source: "zones", "source-layer": "zones", maxzoom: 15,
+    id: "zone-name", type: "symbol", source: "names", maxzoom: 16,
     layout: { "text-field": ["coalesce", ["get", "name"], ["get", "code"]], "text-font": FONT, "text-size": 13, "text-max-width": 8 },
     paint: { "text-color": colour("map-label"), "text-halo-color": colour("map-halo"), "text-halo-width": 1.4 },
   });
   return {
     version: 8,
-    sources: { zones: tiles("zones"), mains: tiles("mains"), service_points: tiles("service_points") },
+    sources: { zones: tiles("zones"), mains: tiles("mains"), service_points: tiles("service_points"), names: { type: "geojson", data: names } },
     layers,
   };
 }

@@ -3,7 +3,7 @@
 import { LitElement, html } from "/static/vendor/lit/lit.js";
 import * as maplibre from "/static/vendor/maplibre-gl/maplibre-gl.mjs";
 import { onChange } from "/static/console/js/live.js";
-import { colour, networkStyle } from "/static/console/js/map-style.js";
+import { colour, frame, networkStyle } from "/static/console/js/map-style.js";
 import "/static/console/js/new-order.js";
 
 class PlaceMap extends LitElement {
@@ -14,7 +14,8 @@ class PlaceMap extends LitElement {
   }
 
   async firstUpdated() {
-    await document.fonts.load("16px Inter").catch(() => []);
+    const [{ names }] = await Promise.all([frame(), document.fonts.load("16px Inter").catch(() => [])]);
+    this.names = names;
     try {
       this.map = new maplibre.Map({
         container: this.querySelector(".place-map"), style: this.look(), center: [this.lon, this.lat], zoom: 16, attributionControl: false,
@@ -29,7 +30,7 @@ class PlaceMap extends LitElement {
   }
 
   look() {
-    const style = networkStyle();
+    const style = networkStyle({ names: this.names });
     const here = { type: "Feature", geometry: { type: "Point", coordinates: [this.lon, this.lat] }, properties: {} };
     return {
       ...style,

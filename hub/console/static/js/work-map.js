@@ -2,11 +2,9 @@
 
 import { LitElement, html } from "/static/vendor/lit/lit.js";
 import * as maplibre from "/static/vendor/maplibre-gl/maplibre-gl.mjs";
-import { get } from "/static/console/js/api.js";
-import { STATUS_SHAPES, drawStatus, networkStyle, workStyle } from "/static/console/js/map-style.js";
+import { NOTHING, STATUS_SHAPES, drawStatus, frame, networkStyle, workStyle } from "/static/console/js/map-style.js";
 import { STATUSES, statusChip, words } from "/static/console/js/words.js";
 
-const NOTHING = { type: "FeatureCollection", features: [] };
 const LOAD_LIMIT_MS = 10_000;
 const SAME_PLACE_ZOOM = 17;
 
@@ -27,10 +25,11 @@ class WorkMap extends LitElement {
   }
 
   async firstUpdated() {
-    const [{ bounds }] = await Promise.all([
-      get("/console/frame").catch(() => ({ bounds: null })),
+    const [{ bounds, names }] = await Promise.all([
+      frame(),
       document.fonts.load("16px Inter").catch(() => []),
     ]);
+    this.names = names;
     const late = setTimeout(() => (this.trouble = "The map does not start in this browser. The list has all the work."), LOAD_LIMIT_MS);
     try {
       this.map = new maplibre.Map({
@@ -51,8 +50,7 @@ class WorkMap extends LitElement {
     this.map.touchZoomRotate.disableRotation();
     this.map.addControl(new maplibre.NavigationControl({ showCompass: false }), "top-right");
     this.map.addControl(new maplibre.ScaleControl({ maxWidth: 110 }), "bottom-right");
-    this.addImages();
-    this.map.on("styleimagemissing", () => this.addImages());
+    this.map.on("style.load", () => this.addImages());
     this.map.on("error", (event) => console.warn("map:", event.error?.message ?? event));
     this.map.once("load", () => {
       clearTimeout(late);
@@ -76,7 +74,7 @@ class WorkMap extends LitElement {
   }
 
   style_() {
-    const network = networkStyle();
+    const network = networkStyle({ names: this.names });
     const work = workStyle(this.data, this.chosen);
     return { ...network, sources: { ...network.sources, ...work.sources }, layers: [...network.layers, ...work.layers] };
   }
@@ -92,7 +90,6 @@ class WorkMap extends LitElement {
   repaint = () => {
     if (!this.map) return;
     this.map.setStyle(this.style_(), { diff: false });
-    this.map.once("styledata", () => this.addImages());
   };
 
   /** Show these orders (a GeoJSON feature collection). */

@@ -1,11 +1,11 @@
 // Water supplied, billed and lost, zone by zone: a ranked table beside a map, each figure with how much of it was measured.
 
-import { LitElement, html, styleMap } from "/static/vendor/lit/lit.js";
+import { LitElement, html } from "/static/vendor/lit/lit.js";
 import * as maplibre from "/static/vendor/maplibre-gl/maplibre-gl.mjs";
 import { explain, get } from "/static/console/js/api.js";
 import { now } from "/static/console/js/context.js";
 import { CLASSES, THIN, classOf, hatch } from "/static/console/js/loss-classes.js";
-import { colour, networkStyle } from "/static/console/js/map-style.js";
+import { colour, frame, networkStyle } from "/static/console/js/map-style.js";
 import { say } from "/static/console/js/toast.js";
 import { percent, unit, volume } from "/static/console/js/volumes.js";
 import { dayKey, icon } from "/static/console/js/words.js";
@@ -46,7 +46,8 @@ class ZonesPage extends LitElement {
   }
 
   async firstUpdated() {
-    const [{ bounds }] = await Promise.all([get("/console/frame").catch(() => ({ bounds: null })), document.fonts.load("16px Inter").catch(() => [])]);
+    const [{ bounds, names }] = await Promise.all([frame(), document.fonts.load("16px Inter").catch(() => [])]);
+    this.names = names;
     try {
       this.map = new maplibre.Map({
         container: this.querySelector(".zone-map"), style: this.style_(), attributionControl: false, fadeDuration: 0, dragRotate: false,
@@ -57,8 +58,7 @@ class ZonesPage extends LitElement {
     }
     this.map.addControl(new maplibre.NavigationControl({ showCompass: false }), "top-right");
     this.map.on("error", (event) => console.warn("map:", event.error?.message ?? event));
-    this.map.on("styleimagemissing", () => this.addHatch());
-    this.addHatch();
+    this.map.on("style.load", () => this.addHatch());
     this.map.on("click", "loss", (event) => this.choose(event.features[0].properties.code));
     this.map.once("idle", () => (this.dataset.state = "idle"));
     document.addEventListener("themechange", () => this.repaint());
@@ -79,7 +79,7 @@ class ZonesPage extends LitElement {
   }
 
   style_() {
-    const network = networkStyle({ zoneFill: false, points: false });
+    const network = networkStyle({ names: this.names, zoneFill: false, points: false });
     const byCode = (pick, otherwise) => {
       const pairs = (this.report?.zones ?? []).flatMap((zone) => [zone.zone, pick(zone)]);
       return pairs.length ? ["match", ["get", "code"], ...pairs, otherwise] : otherwise;
@@ -156,7 +156,7 @@ class ZonesPage extends LitElement {
       <td class="number">${volume(zone.system_input)}</td>
       <td class="number">${volume(zone.billed)}</td>
       <td class="number"><strong>${volume(zone.loss_m3)}</strong>${half === null ? "" : html`<span class="muted small"> ± ${volume(half)}</span>`}
-        <span class="loss-bar ${thin ? "thin" : ""}"><span class=${kind?.token ?? ""} style=${styleMap({ width: `${width}%` })}></span></span></td>
+        <span class="loss-bar ${thin ? "thin" : ""}"><span class=${kind?.token ?? ""} .style=${`width: ${width}%`}></span></span></td>
       <td class="number">${percent(zone.loss_pct)}</td>
       <td class="number">${percent(100 * zone.coverage.overall)}${thin ? html` <span class="chip warn">thin</span>` : ""}</td>
     </tr>`;

@@ -1,0 +1,106 @@
+"""Every page: found accessible by axe in light and dark, narrow and wide; and what each role may open."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.conftest import PATIENCE_MS, SignIn, Town, Watch
+from tests.conftest import Live
+
+expect.set_options(timeout=PATIENCE_MS)
+AXE = (Path(__file__).parent / "vendor/axe-core/axe.min.js").read_text(encoding="utf-8")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def violations(page: Page) -> list[str]:
+    """What axe holds against the page, one line each."""
+    if not page.evaluate("() => Boolean(window.axe)"):
+        page.evaluate(AXE)
+    found = page.evaluate("rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", RULES)
+    return [
+        f"{page.url} {one['id']}: {one['help']} at {[node['target'] for node in one['nodes']][:3]}"
+        for one in found["violations"]
+    ]
+
+
+def settle(page: Page, path: str) -> None:
+    """Wait until a page shows what it is about."""
+    page.wait_for_load_state("load")
+    if path.startswith("/?") or path == "/":
+        expect(page.get_by_role("listbox", name="Work orders").get_by_role("option").first).to_be_visible()
+        page.wait_for_selector("work-map[data-state=idle]")
+    if path.startswith("/?order"):
+        expect(page.get_by_role("complementary")).to_be_visible()
+    if path == "/zones":
+        expect(page.get_by_role("button", name="Harbour")).to_be_visible()
+    if path.startswith("/billing"):
+        expect(page.locator("message-list section")).to_be_visible()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 320)])
+def test_no_page_breaks_a_rule_of_accessibility(
+    scheme: str, width: int, live: Live, town: Town, sign_in: SignIn
+) -> None:
+    page = sign_in("supervisor", "/zones")
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    found = []
+    paths = [
+        "/zones",
+        "/",
+        f"/?order={town.orders['SP1']}",
+        "/accounts/A1",
+        "/places/SP1",
+        f"/orders/{town.orders['SP1']}/ticket",
+        "/billing/events",
+        "/billing/messages",
+        "/places/unknown",
+    ]
+    for path in paths:
+        page.goto(live.url + path)
+        settle(page, path)
+        found += violations(page)
+        overflow = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if overflow > 0:
+            found.append(f"{path} is {overflow} px too wide at {width} px")
+    page.goto(f"{live.url}/?order={town.orders['SP1']}")
+    settle(page, "/?order")
+    page.get_by_role("complementary").get_by_role("button", name="Assign…").click()
+    found += violations(page)
+    page.keyboard.press("1")
+    page.get_by_role("complementary").get_by_role("button", name="Complete…").click()
+    expect(page.get_by_role("dialog").get_by_role("radio").first).to_be_visible()
+    found += violations(page)
+    assert found == []
+
+
+def test_sign_in_page_is_accessible_and_keeps_out_who_may_not_enter(
+    live: Live, town: Town, watch: Watch, context: BrowserContext
+) -> None:
+    watch.allowed = ("status of 401", "status of 403")
+    page = context.new_page()
+    page.goto(f"{live.url}/accounts/A1")
+    assert page.url == f"{live.url}/sign-in?next=%2Faccounts%2FA1"
+    page.get_by_label("E-mail address").fill("dispatcher@example.org")
+    page.get_by_label("Password").fill("not the password")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+    assert violations(page) == []
+    page.get_by_label("Password").fill("three unrelated words")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(f"{live.url}/accounts/A1")
+    page.locator(".menu > summary").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_analyst_sees_zones_and_no_names(live: Live, town: Town, sign_in: SignIn, watch: Watch) -> None:
+    watch.allowed = ("status of 403",)
+    page = sign_in("analyst", "/zones")
+    expect(page.get_by_role("link", name="Work")).to_have_count(0)
+    page.goto(f"{live.url}/places/SP1")
+    expect(page.get_by_role("heading", name="Meters")).to_be_visible()
+    assert "Customer 1" not in page.content()
+    page.goto(f"{live.url}/accounts/A1")
+    expect(page.get_by_text("may not do this")).to_be_visible()
