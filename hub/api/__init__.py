@@ -17,6 +17,7 @@ ROUTERS = (
     "work_types",
     "crews",
     "charges",
+    "exceptions",
     "outbound_messages",
     "reconciliation",
     "readings",

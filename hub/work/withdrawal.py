@@ -80,24 +80,28 @@ def withdraw_reference(
 
     A request that had joined another order is taken out of it. An order that others have joined goes on for them.
     """
+    named: dict[str, Any] = {"reference": reference, **({"account": account} if account else {})}
+    mine = WorkOrder.reference == reference
     found = session.scalars(
         select(WorkOrder.id)
         .where(
             WorkOrder.status.in_([str(s) for s in lifecycle.OPEN]),
             WorkOrder.source_id.is_not_distinct_from(source_id),
-            or_(WorkOrder.reference == reference, WorkOrder.details["joined"].contains([{"reference": reference}])),
-            *([WorkOrder.account == account] if account else []),
+            or_(
+                mine & (WorkOrder.account == account) if account else mine,
+                WorkOrder.details["joined"].contains([named]),
+            ),
         )
         .order_by(WorkOrder.id)
     ).all()
     touched = []
-    for order_id in found:
-        order = steps.lock(session, order_id)
+    for order in steps.lock_many(session, found).values():
         if order.status not in lifecycle.OPEN:
             continue
         joined: list[dict[str, Any]] = order.details.get("joined", [])
-        if order.reference != reference:
-            _leave(session, order, [j for j in joined if j["reference"] != reference], by=by, reason=reason)
+        rest = [request for request in joined if any(request[name] != value for name, value in named.items())]
+        if len(rest) < len(joined):
+            _leave(session, order, rest, by=by, reason=reason)
         elif joined:
             _hand_over(session, order, by=by, reason=reason)
         else:

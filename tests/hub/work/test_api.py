@@ -334,3 +334,28 @@ def test_the_crew_that_lost_an_order_is_to_be_called_until_it_knows(desk: Desk) 
     assert gone["status"] == "cancelled" and gone["crew_phone"] == "+15550199" and gone["crew"] is None
     told = desk.do(order["id"], "told").json()
     assert told["crew_phone"] is None and told["withdrawal"]["told"] == "radio"
+
+
+def test_a_person_settles_what_no_rule_can(desk: Desk) -> None:
+    order = desk.open()
+    desk.do(order["id"], "assign", {"crew": "North"})
+    desk.do(order["id"], "cancel", {"reason": "not needed"})
+    late = desk.do(order["id"], "complete", {"via": "paper", "answers": {"code": "stopped_meter"}})
+    assert late.status_code == 200 and late.json()["status"] == "cancelled"
+    (waiting,) = desk.http.get("/api/v1/exceptions").json()["items"]
+    assert (waiting["kind"], waiting["ours"]["status"], waiting["theirs"]["code"]) == (
+        "late_report",
+        "cancelled",
+        "stopped_meter",
+    )
+    path = f"/api/v1/exceptions/{waiting['id']}/resolve"
+    assert desk.http.post(path, json={"text": " "}).status_code == 422
+    assert (
+        desk.http.post(path, json={"text": "Paid the crew all the same"})
+        .json()["resolution"]["text"]
+        .startswith("Paid")
+    )
+    assert desk.http.post(path, json={"text": "again"}).status_code == 409
+    assert desk.http.get("/api/v1/exceptions").json()["items"] == []
+    assert len(desk.http.get("/api/v1/exceptions", params={"status": "all"}).json()["items"]) == 1
+    assert desk.http.post(f"/api/v1/exceptions/{order['id']}/resolve", json={"text": "x"}).status_code == 404
