@@ -24,7 +24,7 @@ DELIMITERS = (",", ";", "\t", "|")
 def read_table(kind: str, path: Path, *, names: tuple[str, ...], has_geometry: bool) -> Table:
     """The rows of the file at `path`, their columns under the names of `names` (any spelling of case, `-` or space).
 
-    Geometry faults are found here, in all rows at once. Raises ImportRefused.
+    Faults of single rows (fields, geometry) are in the table; raises ImportRefused for a file that is none.
     """
     try:
         with path.open("rb") as file:
@@ -63,9 +63,8 @@ def _read_spatial(kind: str, path: Path, names: tuple[str, ...], has_geometry: b
             if problem:
                 faults.append(Fault(index + 1, "geometry", None, problem, "Correct it in the map program."))
         rows.append(Row(index + 1, {renamed[name]: value for name, value in values.items()}, geometry))
-    if faults:
-        raise ImportRefused(kind, faults)
-    return Table(rows, list(dict.fromkeys(renamed.values())), has_geometry, notes=features.notes)
+    columns = list(dict.fromkeys(renamed.values()))
+    return Table(rows, columns, has_geometry, notes=features.notes, faults=faults)
 
 
 def _full_name(column: str, names: tuple[str, ...], short: bool) -> str:
@@ -112,11 +111,9 @@ def _read_csv(kind: str, path: Path, names: tuple[str, ...], has_geometry: bool)
     except csv.Error as error:
         fault = Fault(reader.line_num, None, None, f"is not CSV: {error}", "Check the quotes in and before this row.")
         raise ImportRefused(kind, [fault]) from error
-    if has_geometry and not faults:
-        faults = _csv_geometries(rows, header, delimiter)
-    if faults:
-        raise ImportRefused(kind, faults)
-    return Table(rows, header, has_geometry, decimal_comma=delimiter == ";")
+    if has_geometry:
+        faults += _csv_geometries(rows, header, delimiter)
+    return Table(rows, header, has_geometry, decimal_comma=delimiter == ";", faults=faults)
 
 
 def _check_header(kind: str, header: list[str], names: tuple[str, ...], has_geometry: bool) -> None:

@@ -103,6 +103,7 @@ def run(
     """Import the file at `path`. Raises ImportRefused, naming every bad row, with nothing written."""
     table = read_table(importer.kind, path, names=importer.names, has_geometry=importer.geometry)
     parsed, faults = parse_rows(table, importer.columns, zone)
+    faults += table.faults
     if not faults:
         if not table.rows:
             faults = [Fault(None, None, None, "has a header and no rows", "Export it again.")]

@@ -68,13 +68,14 @@ class ImportRefused(BadInput):
 
 @dataclass(slots=True)
 class Table:
-    """A file that could be read: its rows, the columns it brought, and what was passed over."""
+    """A file that could be read: its rows, the columns it brought, what was assumed, and rows that are no rows."""
 
     rows: list[Row]
     columns: list[str]
     has_geometry: bool
     decimal_comma: bool = False
     notes: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
 
 def shown(value: Any, limit: int = 80) -> str:

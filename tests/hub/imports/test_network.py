@@ -204,11 +204,13 @@ def test_bad_points(
 
 def test_every_bad_row_is_named(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
-    path.write_text("id,address,lon,lat,units\nP1,,1,1,x\nP2,Hill,1,1,2\nP3,Dale,1,1,y\n")
+    path.write_text("id,address,lon,lat,units\nP1,,1,1,x\nP2,Hill,1,1,2\nP3,Dale,190,1,y\nP4\n")
     assert [(f.row, f.column) for f in refused(session, "service-points", path)] == [
         (2, "address"),
         (2, "units"),
+        (4, "lon, lat"),
         (4, "units"),
+        (5, None),
     ]
 
 
