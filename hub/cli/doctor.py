@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import paho.mqtt.client as mqtt
 import psycopg
@@ -140,7 +140,8 @@ def database(settings: Settings) -> Iterator[Finding]:
     if running is None:
         yield ok("database", f"private, not running; `curbstop up` starts it with {programs / 'postgres'}")
     else:
-        yield from _database_at(running, "the private cluster")
+        socket_dir = parse_qs(urlsplit(running).query)["host"][0]
+        yield from _database_at(running, f"the private cluster (psql --host {socket_dir} --username {cluster.USER})")
 
 
 def _database_at(url: str, named: str) -> Iterator[Finding]:
