@@ -2,16 +2,17 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from hub.api.once import remember, replaying
 from hub.auth import Principal
 from hub.errors import Malformed
 from hub.models import Crew
 from hub.web import Json, Tx, allow, decode_cursor, encode_cursor
 from hub.work import crews
 
-router = APIRouter(prefix="/api/v1/crews", tags=["work"])
+router = replaying(prefix="/api/v1/crews", tags=["work"])
 READERS = ("admin", "supervisor", "dispatcher")
 WRITERS = ("admin", "supervisor", "dispatcher")
 Short = Annotated[str, Field(max_length=200)]
@@ -60,7 +61,8 @@ def list_crews(
 def add_crew(session: Tx, body: NewCrew, who: Principal = allow(*WRITERS)) -> Json:
     """A new crew."""
     crew = crews.add(session, by=who.actor, **body.model_dump())
-    return Json(crew_json(crew), status_code=201, headers={"Location": f"/api/v1/crews/{crew.id}"})
+    headers = {"Location": f"/api/v1/crews/{crew.id}"}
+    return remember(session, Json(crew_json(crew), status_code=201, headers=headers))
 
 
 @router.get("/{id}", name="get_crew")
@@ -73,7 +75,8 @@ def get_crew(session: Tx, id: str, who: Principal = allow(*READERS)) -> Json:
 def change_crew(session: Tx, id: str, body: CrewChanges, who: Principal = allow(*WRITERS)) -> Json:
     """Change phone, skills, members, shifts, or whether the crew is active."""
     crew = crews.get(session, id)
-    return Json(crew_json(crews.update(session, crew.id, by=who.actor, **body.model_dump(exclude_unset=True))))
+    changed = crews.update(session, crew.id, by=who.actor, **body.model_dump(exclude_unset=True))
+    return remember(session, Json(crew_json(changed)))
 
 
 def crew_json(crew: Crew) -> dict[str, Any]:

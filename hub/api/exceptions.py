@@ -3,16 +3,17 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from hub.api.once import remember, replaying
 from hub.api.work_shapes import exception_json
 from hub.auth import Principal
 from hub.errors import Malformed
 from hub.web import Json, Tx, allow, decode_cursor, encode_cursor
 from hub.work import exceptions
 
-router = APIRouter(prefix="/api/v1/exceptions", tags=["work"])
+router = replaying(prefix="/api/v1/exceptions", tags=["work"])
 PEOPLE = ("admin", "supervisor", "dispatcher")
 
 
@@ -49,4 +50,4 @@ def list_exceptions(
 @router.post("/{id}/resolve", name="resolve_exception")
 def resolve_exception(session: Tx, id: UUID, body: Settlement, who: Principal = allow(*PEOPLE)) -> Json:
     """Say how a matter was settled."""
-    return Json(exception_json(exceptions.resolve(session, id, by=who.actor, text=body.text)))
+    return remember(session, Json(exception_json(exceptions.resolve(session, id, by=who.actor, text=body.text))))

@@ -8,11 +8,12 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy.orm import Session
 
 from hub import changes, clock
+from hub.api.once import remember, replaying
 from hub.api.work_shapes import may_see, order_json
 from hub.auth import Principal
 from hub.errors import BadInput, CurbstopError, Forbidden, Malformed, NotFound, storable_text
@@ -22,7 +23,7 @@ from hub.work import crews, orders, search
 from hub.work.lifecycle import OPEN, State
 from hub.work.search import Filters
 
-router = APIRouter(prefix="/api/v1/work-orders", tags=["work"])
+router = replaying(prefix="/api/v1/work-orders", tags=["work"])
 
 READERS = ("admin", "supervisor", "dispatcher", "crew", "billing", "analyst")
 DISPATCHERS = ("admin", "supervisor", "dispatcher")
@@ -240,7 +241,7 @@ def bulk_assign(session: Tx, body: BulkAssign, who: Principal = allow(*DISPATCHE
                 "problem": refusal.problem() if refusal else None,
             }
         )
-    return Json({"items": items, "applied": sum(i["result"] == "applied" for i in items)})
+    return remember(session, Json({"items": items, "applied": sum(i["result"] == "applied" for i in items)}))
 
 
 @router.get("/{id}", name="get_work_order")
@@ -370,7 +371,7 @@ def _answer(session: Session, order: WorkOrder | UUID, who: Principal, *, status
     headers = {"ETag": etag(found.order.rev)}
     if status == 201:
         headers["Location"] = f"/api/v1/work-orders/{found.order.id}"
-    return Json({**document, **more}, status_code=status, headers=headers)
+    return remember(session, Json({**document, **more}, status_code=status, headers=headers))
 
 
 def _may_release(order: WorkOrder, who: Principal) -> None:

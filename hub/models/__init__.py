@@ -24,7 +24,7 @@ from hub.models.metering import (
 )
 from hub.models.network import Main, PlaceFact, ServicePoint, Zone
 from hub.models.people import ApiToken, Crew, SignInAttempt, User, WebSession
-from hub.models.work import Charge, MutationReceipt, OrderException, OrderTrigger, WorkOrder
+from hub.models.work import Charge, IdempotencyKey, MutationReceipt, OrderException, OrderTrigger, WorkOrder
 
 __all__ = [
     "Account",
@@ -41,6 +41,7 @@ __all__ = [
     "DeliveryAttempt",
     "Device",
     "HubEpoch",
+    "IdempotencyKey",
     "JobRun",
     "Main",
     "Meter",

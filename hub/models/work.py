@@ -148,3 +148,22 @@ class MutationReceipt(Base):
     body_hash: Mapped[bytes]
     result: Mapped[dict[str, Any]] = mapped_column(JSONB)
     received_at: Mapped[Written]
+
+
+class IdempotencyKey(Base):
+    """The answer given under an `Idempotency-Key`, written with the effect, so that a repeat gets the same answer.
+
+    `fingerprint` is the SHA-256 of method, route, path parameters and body of the first request.
+    """
+
+    __tablename__ = "idempotency_key"
+    __table_args__ = (Index("ix_idempotency_key_written", "written_at"),)
+
+    principal: Mapped[Str] = mapped_column(primary_key=True)
+    route: Mapped[Str] = mapped_column(primary_key=True)
+    key: Mapped[Str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[bytes]
+    status: Mapped[int]
+    headers: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    body: Mapped[bytes]
+    written_at: Mapped[Written]

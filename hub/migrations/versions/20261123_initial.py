@@ -432,6 +432,21 @@ def upgrade() -> None:
     op.create_index("ix_billing_event_status", "billing_event", ["status", "received_seq"], unique=False)
     op.create_index("uq_billing_event_source_webhook", "billing_event", ["source_id", "webhook_id"], unique=True)
     op.create_table(
+        "idempotency_key",
+        sa.Column("principal", sa.Text(), nullable=False),
+        sa.Column("route", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("headers", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column(
+            "written_at", sa.TIMESTAMP(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.PrimaryKeyConstraint("principal", "route", "key", name=op.f("pk_idempotency_key")),
+    )
+    op.create_index("ix_idempotency_key_written", "idempotency_key", ["written_at"], unique=False)
+    op.create_table(
         "mutation_receipt",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("crew_id", sa.Uuid(), nullable=False),

@@ -359,3 +359,23 @@ def test_a_person_settles_what_no_rule_can(desk: Desk) -> None:
     assert desk.http.get("/api/v1/exceptions").json()["items"] == []
     assert len(desk.http.get("/api/v1/exceptions", params={"status": "all"}).json()["items"]) == 1
     assert desk.http.post(f"/api/v1/exceptions/{order['id']}/resolve", json={"text": "x"}).status_code == 404
+
+
+def test_a_repeated_request_gets_the_first_answer_again(desk: Desk) -> None:
+    path, body, key = "/api/v1/work-orders", {"type": "reread", "service_point": "SP1"}, {"Idempotency-Key": '"k-1"'}
+    first = desk.http.post(path, json=body, headers=key)
+    again = desk.http.post(path, json=body, headers={"Idempotency-Key": "k-1"})
+    assert (again.status_code, again.content) == (first.status_code, first.content) == (201, first.content)
+    assert again.headers["idempotent-replayed"] == "true" and "idempotent-replayed" not in first.headers
+    assert again.headers["etag"] == first.headers["etag"]
+    assert desk.get(first.json()["id"])["rev"] == first.json()["rev"]
+    other = desk.http.post(path, json={**body, "note": "x"}, headers=key)
+    assert other.status_code == 422 and other.json()["type"] == "idempotency-key-reused"
+    for bad in ("", '""', "x" * 256):
+        assert desk.http.post(path, json=body, headers={"Idempotency-Key": bad}).status_code == 400
+    cancel, match = f"{path}/{first.json()['id']}/cancel", {"If-Match": first.headers["etag"], "Idempotency-Key": "k-1"}
+    assert desk.http.post(cancel, json={}, headers={"If-Match": '"99"', "Idempotency-Key": "k-1"}).status_code == 412
+    assert desk.http.post(cancel, json={}, headers=match).json()["status"] == "cancelled"
+    assert desk.http.post(cancel, json={}, headers=match).headers["idempotent-replayed"] == "true"
+    stranger = desk.live.client("dispatcher").post(path, json=body, headers=key)
+    assert stranger.status_code == 201 and stranger.json()["id"] != first.json()["id"]
