@@ -61,7 +61,7 @@ async def _raw(request: Request) -> bytes:
 
 
 def once(request: Request, session: Tx, body: Annotated[bytes, Depends(_raw)]) -> None:
-    """Dependency of a router: answers a repeated request from memory, and lets `remember` keep the answer of a first one.
+    """Dependency of a router: answers a repeated request from memory; `remember` keeps a first answer.
 
     Raises Malformed for an empty or overlong key, KeyReused for another request under the same key, KeyBusy while the
     first is running.
