@@ -115,13 +115,15 @@ class Command(BaseModel):
 
 
 class Commands(BaseModel):
-    """Up to 100 commands, in the order they happened; a bare list is understood too."""
+    """Up to 100 commands, in the order they happened; a bare list, or the name `mutations`, is understood too."""
 
     commands: list[Any] = Field(max_length=MOST_COMMANDS)
 
     @model_validator(mode="before")
     @classmethod
     def _bare(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "mutations" in value:
+            return {"commands": value["mutations"]}
         return {"commands": value} if isinstance(value, list) else value
 
 

@@ -1,6 +1,6 @@
 """A small cast for tests: zones, places, accounts, a billing source, crews; written in the caller's transaction."""
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -53,9 +53,9 @@ def service_point(
     )
     session.add(made)
     session.flush()
-    now = clock.now(session)
+    built = clock.now(session) - timedelta(days=3650)
     for fact, state in (("valve", "open"), ("meter", "in_place"), ("lock", "off")):
-        session.add(PlaceFact(service_point=id, fact=fact, state=state, since=now))
+        session.add(PlaceFact(service_point=id, fact=fact, state=state, since=built))
     session.flush()
     return made
 

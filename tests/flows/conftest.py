@@ -2,21 +2,25 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from sqlalchemy import select, text
 from uuid_utils.compat import uuid7
 
 from hub import auth, clock
 from hub.db import Database
-from hub.models import Crew
+from hub.models import Crew, WorkOrder
 from hub.private.broker import PrivateBroker
+from hub.private.cluster import PrivateCluster
 from tests import factories
+from tests.conftest import copy_of, drop
 from tests.flows.billing_office import BillingOffice
 from tests.flows.processes import Processes
 
@@ -117,6 +121,12 @@ class Story:
             base_url=processes.url, headers={"Authorization": f"Bearer {dispatcher}"}, timeout=60
         )
         self.supervisor = httpx.Client(base_url=processes.url, headers={"Authorization": f"Bearer {admin}"}, timeout=60)
+        self.phones: list[Phone] = []
+
+    def close(self) -> None:
+        """Hang up."""
+        for client in (self.dispatcher, self.supervisor, *(phone.web for phone in self.phones)):
+            client.close()
 
     def house(self, id: str, account: str | None, *, serial: str | None = None, step: int = 0) -> None:
         """A house with a meter, and the account that lives there (None: vacant)."""
@@ -131,7 +141,8 @@ class Story:
         with self.database.transaction() as session:
             crew: Crew = factories.crew(session, name)
             token = auth.create_token(session, name=f"{name}'s phone", role="crew", crew_id=crew.id)
-        return Phone(self.processes.url, token, crew.id)
+        self.phones.append(Phone(self.processes.url, token, crew.id))
+        return self.phones[-1]
 
     def it_is(self, moment: datetime) -> None:
         """The town's clock now shows `moment`."""
@@ -158,6 +169,11 @@ class Story:
             cut_list=f"list-{uuid4().hex[:8]}",
             notices=told,
         )
+
+    def owed(self, order: dict[str, Any]) -> Decimal | None:
+        """The debt an order stands for; dispatchers see only its band."""
+        with self.database.transaction() as session:
+            return session.scalar(select(WorkOrder.amount_due).where(WorkOrder.id == UUID(order["id"])))
 
     # ---- what the dispatcher sees and does
 
@@ -221,16 +237,56 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+@dataclass
+class Stage:
+    """Running processes on an empty hub, and the billing office they deliver to."""
+
+    database: Database
+    processes: Processes
+    billing: BillingOffice
+
+
+@pytest.fixture(scope="session")
+def stage(
+    cluster: PrivateCluster, template: str, broker: PrivateBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    """The three processes, started once for all stories."""
+    url = copy_of(cluster, template)
+    stage = Stage(Database(url), Processes(url, broker.url, tmp_path_factory.mktemp("hub")), BillingOffice())
+    stage.processes.start_all()
+    try:
+        yield stage
+    finally:
+        stage.processes.stop()
+        stage.billing.close()
+        stage.database.dispose()
+        drop(cluster, url)
+
+
 @pytest.fixture
-def story(database: Database, broker: PrivateBroker, tmp_path: Path) -> Iterator[Story]:
-    """The stage, with all processes running."""
-    billing = BillingOffice()
-    processes = Processes(database.url, broker.url, tmp_path)
-    told = Story(database, processes, billing)
-    processes.start_all()
+def story(stage: Stage) -> Iterator[Story]:
+    """A town of its own on the running processes; nothing of it is left for the next story."""
+    told = Story(stage.database, stage.processes, stage.billing)
     try:
         yield told
     finally:
-        processes.stop()
-        billing.close()
-    assert billing.forged == 0
+        told.close()
+        wipe(stage.database)
+        stage.billing.forget()
+    assert stage.billing.forged == 0
+
+
+def wipe(database: Database) -> None:
+    """Empty every table while the servers run, but what a migrated database begins with."""
+    kept = ("alembic_version", "hub_epoch", "spatial_ref_sys")
+    with database.transaction() as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        tables = session.scalars(
+            text(
+                "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+            )
+        ).all()
+        for table in tables:
+            if table not in kept:
+                session.execute(text(f'DELETE FROM "{table}"'))

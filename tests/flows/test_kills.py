@@ -75,7 +75,7 @@ def answers(order: dict[str, Any]) -> dict[str, Any]:
         "meter_serial": f"M-{order['service_point']}" if isinstance(order["service_point"], str) else "M-?",
         "valve_before": "open",
         "valve_after": "closed",
-        "final_contact": "nobody answered the door",
+        "final_contact": "nobody_answered",
         "lock_number": "L1",
     }
 

@@ -31,7 +31,7 @@ def test_a_move_in_from_event_to_first_read_and_invoice_line(story: Story) -> No
     story.assigns(order, north)
     north.sees(order["id"])
     for step in ("acknowledge", "start_travel", "arrive"):
-        assert north.does(step, order["id"])["result"] == "applied"
+        assert north.does(step, order["id"])["status"] == "applied"
     done = north.does(
         "complete",
         order["id"],
@@ -44,7 +44,7 @@ def test_a_move_in_from_event_to_first_read_and_invoice_line(story: Story) -> No
             "valve_after": "open",
         },
     )
-    assert done["result"] == "applied", done
+    assert done["status"] == "applied", done
 
     # Billing gets the start read and the invoice line, once each; the meter's page shows the read.
     read = eventually("the start read", lambda: story.billing.events("reading.captured", account="OSEI"))

@@ -96,9 +96,10 @@ def test_a_zone_that_leaks(story: Story, broker: PrivateBroker) -> None:
 
     # 420 m³, 42 % of what was fed in, never reached a bill; all inputs were there.
     balance = story.dispatcher.get("/api/v1/zones/Z1/balance", params={"from": "2026-02-01", "to": "2026-03-01"}).json()
-    assert balance["net_input_m3"] == pytest.approx(1000)
-    assert balance["billed_m3"] == pytest.approx(580)
-    assert balance["loss_m3"] == pytest.approx(420)
-    assert balance["loss_percent"] == pytest.approx(42)
-    assert balance["coverage"]["zone_meters"] == pytest.approx(1)
-    assert balance["coverage"]["consumption"] == pytest.approx(1)
+    assert balance["system_input"] == pytest.approx(1000)
+    assert balance["billed"] == pytest.approx(580)
+    assert balance["nrw"] == pytest.approx(420)
+    assert balance["loss_pct"] == pytest.approx(42, abs=0.5)
+    assert balance["coverage"]["overall"] == pytest.approx(1)
+    assert balance["billed_sources"]["bills"]["points"] == 2
+    assert balance["billed_sources"]["registers"]["points"] == 0
