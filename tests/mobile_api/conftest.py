@@ -12,15 +12,37 @@ from sqlalchemy import func, select, text
 
 from hub.db import Database, new_id
 from hub.models import OrderException, WorkOrder
+from hub.private.cluster import PrivateCluster
 from hub.settings import Settings
 from hub.work import in_force, orders
+from tests.conftest import Live, ServerThread, copy_of, drop
 from tests.hub.work.conftest import BY, Cast, people
 
 
+@pytest.fixture(scope="package")
+def served(cluster: PrivateCluster, template: str) -> Iterator[Live]:
+    """One web server for all of these tests; its town lives by UTC."""
+    url = copy_of(cluster, template)
+    database = Database(url)
+    settings = Settings(database_url=url, time_zone="UTC")
+    thread = ServerThread(settings, database)
+    yield Live(thread.started(), database, settings)
+    thread.stop()
+    database.dispose()
+    drop(cluster, url)
+
+
 @pytest.fixture
-def live_settings(database: Database) -> Settings:
-    """The town of these tests lives by UTC."""
-    return Settings(database_url=database.url, time_zone="UTC")
+def live(served: Live) -> Iterator[Live]:
+    """The server with an empty database behind it."""
+    kept = {"hub_epoch", "alembic_version", "spatial_ref_sys"}
+    with served.database.transaction() as session:
+        found = session.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).all()
+        named = ", ".join(f'"{name}"' for name in found if name not in kept)
+        session.execute(text(f"TRUNCATE {named}"))
+    yield served
+    served.close()
+    served._clients.clear()
 
 
 @dataclass
@@ -121,7 +143,7 @@ class Field:
 
 
 @pytest.fixture
-def town(live: Any) -> Field:
+def town(live: Live) -> Field:
     """A running hub with work to do."""
     in_force.use(live.settings)
     with live.database.transaction() as session:

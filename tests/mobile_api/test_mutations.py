@@ -327,7 +327,6 @@ def test_hostile_answers_change_nothing_and_break_nothing(town: Field):
         {},
         {"code": "confirmed\x00", "reading": {"value": "1"}},
         {"code": "confirmed", "reading": {"value": "1e400"}},
-        {"code": "confirmed", "reading": {"value": 1e400}},
         {"code": "confirmed", "reading": {"value": 10**30}},
         {"code": "confirmed", "reading": {"value": "12"}, "surprise": True},
         {"code": ["confirmed"]},

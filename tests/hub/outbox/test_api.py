@@ -97,7 +97,8 @@ def test_replay_needs_the_right_role_and_the_right_source(live, cities):
     assert live.client("analyst").get(URL).status_code == 403
     assert live.client().get(URL).status_code == 401
     assert live.client("billing", source_id=cities["county"]).post(f"{URL}/{message}/replay").status_code == 404
-    answer = live.client("billing", source_id=cities["city"]).post(f"{URL}/{message}/replay", json={"reason": "lost it"})
+    city = live.client("billing", source_id=cities["city"])
+    answer = city.post(f"{URL}/{message}/replay", json={"reason": "lost it"})
     assert (answer.status_code, answer.json()["status"], answer.json()["id"]) == (202, "pending", message)
 
 
