@@ -270,8 +270,9 @@ def hold(session: Tx, id: str, rev: Revision, body: HoldBody, who: Principal = a
     reasons = [r.model_dump() for r in body.reasons]
     if body.reason:
         reasons.append({"code": body.code or "by_hand", "text": body.reason, "citation": None})
+    until = body.earliest_at.isoformat() if body.earliest_at else None
     for reason in reasons:
-        reason["by"] = who.actor
+        reason |= {"by": who.actor, "until": until}
     order = orders.hold(
         session, search.id_of(session, id), by=who.actor, reasons=reasons, earliest_at=body.earliest_at, rev=rev
     )

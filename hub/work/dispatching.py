@@ -93,12 +93,45 @@ def unassign(session: Session, order_id: UUID, *, by: str, rev: int | None = Non
 def release(session: Session, order_id: UUID, *, by: str, rev: int | None = None, note: str | None = None) -> WorkOrder:
     """A held order may be given out again. Raises IllegalTransition, CutRefused when the policy still says no."""
     order = steps.lock(session, order_id, rev=rev)
-    step = steps.step_of(order, Event.RELEASE)
+    steps.step_of(order, Event.RELEASE)
     steps.refuse_unless_allowed(session, order, "creation")
-    released = order.reasons
+    release_locked(session, order, by=by, note=note)
+    return order
+
+
+def release_locked(session: Session, order: WorkOrder, *, by: str, note: str | None = None) -> None:
+    """Release an order that the caller has locked and judged."""
+    step, released = steps.step_of(order, Event.RELEASE), order.reasons
     steps.change(session, order, status=str(step.to), reasons=[], earliest_at=None)
     steps.log(session, order, by=by, verb="released", detail={"reasons": released, "note": note})
-    return order
+
+
+def release_lapsed(session: Session, *, limit: int = 100) -> int:
+    """Release orders whose every reason to wait had an end and has reached it; how many there were.
+
+    Not shutoffs: those are judged by the policy. Orders that somebody works on are left for the next time.
+    """
+    now = clock.now(session)
+    held = session.scalars(
+        select(WorkOrder)
+        .where(
+            WorkOrder.status == State.HELD,
+            WorkOrder.earliest_at <= now,
+            WorkOrder.type_snapshot["gate"].astext.is_(None),
+        )
+        .order_by(WorkOrder.earliest_at)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True),
+        execution_options={"populate_existing": True},
+    ).all()
+    over = [
+        order
+        for order in held
+        if all(r.get("until") and datetime.fromisoformat(r["until"]) <= now for r in order.reasons)
+    ]
+    for order in over:
+        release_locked(session, order, by="hub")
+    return len(over)
 
 
 def note(

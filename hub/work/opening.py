@@ -308,7 +308,7 @@ def _take_over(session: Session, asked: _Request, known: WorkOrder) -> Opened | 
             value=asked.service_point,
             remedy="Try again when its crew is back.",
         )
-    withdrawal.withdraw(session, known.id, by=asked.by, reason="another account's order takes its place")
+    withdrawal.cancel_locked(session, known, by=asked.by, reason="another account's order takes its place")
     return None
 
 

@@ -52,6 +52,11 @@ def cancel(
     return _take_back(session, order_id, Event.CANCEL, by, [_reason("withdrawn", reason)], None, rev)
 
 
+def cancel_locked(session: Session, order: WorkOrder, *, by: str, reason: str) -> None:
+    """`cancel` for an order whose place the caller has locked; the account of another is not asked for any more."""
+    _take_back_locked(session, order, Event.CANCEL, by, [_reason("withdrawn", reason)], None)
+
+
 def withdraw(
     session: Session,
     order_id: UUID,
@@ -150,12 +155,26 @@ def _take_back(
     text: str | None = None,
 ) -> WorkOrder:
     order = steps.lock(session, order_id, rev=rev)
+    _take_back_locked(session, order, event, by, reasons, earliest_at, text=text)
+    return order
+
+
+def _take_back_locked(
+    session: Session,
+    order: WorkOrder,
+    event: Event,
+    by: str,
+    reasons: list[dict[str, Any]],
+    earliest_at: datetime | None,
+    *,
+    text: str | None = None,
+) -> None:
     step = steps.step_of(order, event)
     now = clock.now(session)
     why = storable_text(text) if text else "; ".join(str(r.get("text") or r["code"]) for r in reasons)
     if not step.asks_back:
         _end(session, order, step.to, by=by, at=now, why=why, reasons=reasons, earliest_at=earliest_at)
-        return order
+        return
     raised = order.cancel_requested
     ends = "cancelled" if event is Event.CANCEL else "held"
     flag = {
@@ -173,7 +192,6 @@ def _take_back(
     steps.log(
         session, order, by=by, verb="cancel_requested", detail={"reason": why, "ends": flag["ends"], "reasons": reasons}
     )
-    return order
 
 
 def _end(

@@ -21,7 +21,7 @@ from hub.db import Database
 from hub.metering import partitions
 from hub.outbox import delivery
 from hub.settings import Settings
-from hub.work import shutoffs
+from hub.work import orders, shutoffs
 
 log = structlog.get_logger()
 LEASE_SECONDS = 30
@@ -43,6 +43,12 @@ def judge_held_shutoffs(database: Database, settings: Settings) -> None:
     """Shutoffs held by the policy whose earliest lawful time has come, or whose facts have changed, are judged anew."""
     with database.transaction() as session:
         shutoffs.judge_due(session)
+
+
+def release_lapsed_holds(database: Database, settings: Settings) -> None:
+    """Other work whose every reason to wait has come to its end is ready again."""
+    with database.transaction() as session:
+        orders.release_lapsed(session)
 
 
 def make_partitions(database: Database, settings: Settings) -> None:
@@ -75,6 +81,7 @@ def watch_endpoints(database: Database, settings: Settings) -> None:
 
 JOBS = (
     Job("judge_held_shutoffs", 5, judge_held_shutoffs),
+    Job("release_lapsed_holds", 10, release_lapsed_holds),
     Job("make_partitions", 3600, make_partitions),
     Job("clean_up", 3600, clean_up),
     Job("watch_endpoints", 3600, watch_endpoints),

@@ -310,6 +310,18 @@ def test_an_order_closes_when_billing_has_everything(cast: Cast) -> None:
     assert follow_up.follow_up_of == order.id
 
 
+def test_a_hold_with_an_end_ends_by_itself(cast: Cast) -> None:
+    order, other = cast.order(), cast.order("move_in", service_point="SP2", account="A2")
+    until = clock.now(cast.session) + timedelta(hours=2)
+    wait = {"code": "by_hand", "text": "wait", "until": until.isoformat()}
+    orders.hold(cast.session, order.id, by=BY, reasons=[wait], earliest_at=until)
+    orders.hold(cast.session, other.id, by=BY, reasons=[wait, {"code": "x", "text": "no end"}], earliest_at=until)
+    assert orders.release_lapsed(cast.session) == 0
+    clock.set_clock(cast.session, business_at=until + timedelta(minutes=1))
+    assert orders.release_lapsed(cast.session) == 1
+    assert (order.status, order.reasons, other.status) == ("ready", [], "held")
+
+
 def test_a_stale_revision_is_told_what_is_true_now(cast: Cast) -> None:
     order = cast.order()
     rev = order.rev
