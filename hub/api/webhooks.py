@@ -78,8 +78,8 @@ def receive_billing_event(
     rate: Annotated[Rate, Depends(rate_of)],
 ) -> Json:
     """Keep a message of a billing system (Standard Webhooks 1.0.0). 202 new, 200 seen before with the same body."""
-    with database_of(request).raw() as connection:
-        known = inbox.source_of(connection, source)
+    with database_of(request).transaction() as session:
+        known = inbox.sender_called(session, source)
         if known is None:
             raise NotFound("There is no billing system of this name.", field="source", value=source[:80])
         try:
@@ -87,9 +87,7 @@ def receive_billing_event(
         except BadSignature as error:
             raise NotAuthenticated(str(error), remedy="Sign the raw body with the secret of this source.") from None
         rate.take(source, config.webhook_rate)
-        received = inbox.receive(
-            connection, source_id=known.id, adapter=known.adapter, webhook_id=webhook_id, body=body
-        )
+        received = inbox.receive(session, sender=known, webhook_id=webhook_id, body=body)
     if not received.new:
         if received.same_body:
             return Json({"event_id": str(received.event_id)}, status_code=200)

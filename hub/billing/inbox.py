@@ -1,6 +1,6 @@
 """The inbox: every message of a billing system is kept verbatim for ever and reaches exactly one outcome.
 
-`receive` is the hot path of the webhook door: one INSERT in the caller's connection, nothing else. `process_one` opens
+`receive` is the hot path of the webhook door: one INSERT in the caller's transaction, nothing else. `process_one` opens
 its own transaction per message: it takes the locks of what the message is about, applies it, and writes the outcome in
 the same transaction. Messages of one account are processed in the order of arrival, but no rule depends on that order.
 """
@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 from sqlalchemy import Row, func, select, text, update
@@ -24,7 +23,7 @@ from hub import accounts, changes, clock
 from hub.billing import effects, sources
 from hub.billing.arrivals import Arrival, Outcome, Park
 from hub.billing.understanding import ADAPTERS
-from hub.db import Database, new_id
+from hub.db import Database, new_id, raw_of
 from hub.errors import Conflict, CurbstopError, NotFound, storable, storable_text
 from hub.models import Account, BillingEvent, WorkOrder
 from hub.work import lifecycle, shutoffs, steps
@@ -48,14 +47,37 @@ class Received:
     problem: MalformedEvent | None
 
 
-def receive(
-    connection: "psycopg.Connection[tuple[Any, ...]]", *, source_id: UUID, adapter: str, webhook_id: str, body: bytes
-) -> Received:
+@dataclass(frozen=True)
+class Sender:
+    """A source as the door needs it, and the database's clock, by which signatures are judged."""
+
+    id: UUID
+    name: str
+    adapter: str
+    secrets: list[str]
+    now: datetime
+
+
+def sender_called(session: Session, name: str) -> Sender | None:
+    """The billing system called `name`, if there is one."""
+    row = (
+        raw_of(session)
+        .execute(
+            "SELECT id, name, adapter, secrets, clock_timestamp() FROM billing_source WHERE name = %s",
+            (storable_text(name),),
+        )
+        .fetchone()
+    )
+    return None if row is None else Sender(*row)
+
+
+def receive(session: Session, *, sender: Sender, webhook_id: str, body: bytes) -> Received:
     """Keep a verified message. One that cannot be understood is parked with its reason at once."""
+    connection = raw_of(session)
     digest = hashlib.sha256(body).digest()
     heading, problem = Heading(), None
     try:
-        heading = ADAPTERS[adapter](body).heading
+        heading = ADAPTERS[sender.adapter](body).heading
     except MalformedEvent as error:
         heading, problem = error.heading, error
     event_id = new_id()
@@ -68,7 +90,7 @@ def receive(
         " SELECT id, pg_notify(%s, '') FROM kept",
         (
             event_id,
-            source_id,
+            sender.id,
             webhook_id,
             body,
             digest,
@@ -81,9 +103,11 @@ def receive(
         ),
     ).fetchone()
     if row is not None:
+        if problem is not None:
+            _record(session, event_id, sender.name, heading, Outcome("parked", str(problem), {"code": problem.reason}))
         return Received(event_id, True, True, problem)
     kept = connection.execute(
-        "SELECT id, body_hash FROM billing_event WHERE source_id = %s AND webhook_id = %s", (source_id, webhook_id)
+        "SELECT id, body_hash FROM billing_event WHERE source_id = %s AND webhook_id = %s", (sender.id, webhook_id)
     ).fetchone()
     assert kept is not None
     return Received(kept[0], False, bytes(kept[1]) == digest, problem)
@@ -121,7 +145,7 @@ def process_one(database: Database) -> bool:
             raise
         # A conflict is expected (a crew is on the road for somebody else); anything else is worth a look.
         log.warning(
-            "billing event not applied", event=str(claimed), error=type(error).__name__, reason=str(error)[:500]
+            "billing event not applied", id=str(claimed[0]), error=type(error).__name__, reason=str(error)[:500]
         )
         with database.transaction() as session:
             _postpone(session, claimed[0], error)
@@ -223,18 +247,17 @@ def _check_owner(session: Session, arrival: Arrival) -> None:
 def _finish(session: Session, row: Row[Any], event: Event | None, outcome: Outcome) -> None:
     """Write the outcome and its line in the change log."""
     _write_outcome(session, row, event, outcome)
+    _record(session, row.id, row.source, event.heading if event else Heading(), outcome)
+
+
+def _record(session: Session, event_id: UUID, source: str, heading: Heading, outcome: Outcome) -> None:
     changes.record(
         session,
-        actor=f"billing:{row.source}",
+        actor=f"billing:{source}",
         subject_type="billing_event",
-        subject_id=str(row.id),
+        subject_id=str(event_id),
         verb=outcome.status,
-        detail={
-            "type": event.type if event else None,
-            "account": event.account if event else None,
-            "reason": outcome.reason,
-            **outcome.detail,
-        },
+        detail={"type": heading.type, "account": heading.account, "reason": outcome.reason, **outcome.detail},
     )
 
 
@@ -350,21 +373,3 @@ def revive_known(session: Session) -> int:
     if found:
         _pend(session, found)
     return len(found)
-
-
-@dataclass(frozen=True)
-class Sender:
-    """A source as the door needs it, and the database's clock, by which signatures are judged."""
-
-    id: UUID
-    adapter: str
-    secrets: list[str]
-    now: datetime
-
-
-def source_of(connection: "psycopg.Connection[tuple[Any, ...]]", name: str) -> Sender | None:
-    """The billing system called `name`, if there is one."""
-    row = connection.execute(
-        "SELECT id, adapter, secrets, clock_timestamp() FROM billing_source WHERE name = %s", (storable_text(name),)
-    ).fetchone()
-    return None if row is None else Sender(*row)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from hub import clock
 from hub.billing import inbox
-from hub.db import Database, new_id, raw_of
+from hub.db import Database, new_id
 from hub.models import BillingEvent, WorkOrder
 from hub.work import catalogue, policy
 from tests import factories
@@ -82,17 +82,26 @@ class Town:
 
     session: Session
     source_id: UUID
+    source: str = "city"
     sent: list[UUID] = field(default_factory=list)
+
+    @property
+    def sender(self) -> inbox.Sender:
+        """The billing system as the door knows it."""
+        found = inbox.sender_called(self.session, self.source)
+        assert found is not None
+        return found
 
     def send(self, *bodies: bytes) -> BillingEvent:
         """Receive and process each body; the last one's row."""
         for body in bodies:
-            received = inbox.receive(
-                raw_of(self.session), source_id=self.source_id, adapter="standard", webhook_id=new_id().hex, body=body
-            )
-            self.sent.append(received.event_id)
+            self.sent.append(self.keep(new_id().hex, body))
             self.process()
         return self.row(self.sent[-1])
+
+    def keep(self, webhook_id: str, body: bytes) -> UUID:
+        """Receive a body and leave it waiting; its id."""
+        return inbox.receive(self.session, sender=self.sender, webhook_id=webhook_id, body=body).event_id
 
     def process(self) -> None:
         """Process what is pending, in this session."""

@@ -101,8 +101,10 @@ def send(database: Database, source_id: object, number: int) -> None:
     at = (TUESDAY + timedelta(seconds=number)).isoformat()
     body = json.dumps({"type": kind, "timestamp": at, "data": data}).encode()
     for _ in range(2):
-        with database.raw() as connection:
-            inbox.receive(connection, source_id=source_id, adapter="standard", webhook_id=f"evt_{number}", body=body)
+        with database.transaction() as session:
+            sender = inbox.sender_called(session, "city")
+            assert sender is not None
+            inbox.receive(session, sender=sender, webhook_id=f"evt_{number}", body=body)
 
 
 def settled(database: Database) -> bool:
