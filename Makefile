@@ -4,6 +4,8 @@ BIN := .venv/bin
 # `make test WORKERS=1` runs the tests one after the other.
 WORKERS ?= 2
 TESTS ?= tests
+ROUNDS ?= 20
+CRASHES := tests/flows/test_kills.py tests/hub/worker/test_kills.py tests/hub/metering/test_ingest.py tests/hub/private
 LOCK := uv pip compile pyproject.toml --generate-hashes --universal --no-header --no-annotate -q
 
 .PHONY: help setup demo up test check lint types imports lock-check lock bench faults
@@ -49,5 +51,7 @@ bench: setup ## side-by-side benchmarks
 	  case "$$bench" in */_*) continue;; esac; \
 	  echo "== $$bench"; $(BIN)/python -m "benchmarks.$$(basename "$$bench" .py)" || exit 1; done
 
-faults: setup ## the full crash campaign: many kills of every process, at seeded instants
-	CURBSTOP_KILLS=$(or $(KILLS),200) $(BIN)/pytest -m faults tests/flows
+faults: setup ## the crash campaign: every process killed at seeded instants; ROUNDS=20, each with a seed of its own
+	@for round in $$(seq 1 $(ROUNDS)); do \
+	  echo "== round $$round of $(ROUNDS)"; \
+	  KILL_SEED=$$round $(BIN)/pytest $(CRASHES) || { echo "seed $$round broke it"; exit 1; }; done
