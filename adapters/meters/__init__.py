@@ -4,12 +4,79 @@ A new format is one module with an `ADAPTER` or a `DECODER` and one line here.
 """
 
 from adapters.contracts import DeviceDecoder, Envelope, EnvelopeAdapter
-from adapters.meters import axioma_w1, chirpstack_v4, mapping, plain_json
+from adapters.meters import (
+    ai_on_the_edge,
+    axioma_w1,
+    chirpstack_v3,
+    chirpstack_v4,
+    headend_export,
+    loriot,
+    mapping,
+    milesight_em300_di,
+    netmore,
+    plain_json,
+    rtl433,
+    rtlamr,
+    rtlamr2mqtt,
+    scalar_topics,
+    senml,
+    sparkplug_b,
+    tasmota,
+    thingpark,
+    thingsboard,
+    tts_v3,
+    tuya_dps,
+    wmbusmeters,
+    zigbee2mqtt,
+)
 
-ADAPTERS: dict[str, EnvelopeAdapter] = {module.ADAPTER.name: module.ADAPTER for module in (plain_json, chirpstack_v4)}
+ADAPTERS: dict[str, EnvelopeAdapter] = {
+    adapter.name: adapter
+    for adapter in (
+        plain_json.ADAPTER,
+        chirpstack_v3.ADAPTER,
+        chirpstack_v4.ADAPTER,
+        tts_v3.ADAPTER,
+        thingpark.ADAPTER,
+        loriot.ADAPTER,
+        netmore.ADAPTER,
+        wmbusmeters.ADAPTER,
+        rtlamr.ADAPTER,
+        rtlamr2mqtt.ADAPTER,
+        rtl433.ADAPTER,
+        ai_on_the_edge.ADAPTER,
+        senml.ADAPTER,
+        sparkplug_b.ADAPTER,
+        zigbee2mqtt.ADAPTER,
+        tuya_dps.ADAPTER,
+        tasmota.ADAPTER,
+        thingsboard.ADAPTER,
+        scalar_topics.ADAPTER,
+        headend_export.ADAPTER,
+    )
+}
 
+# From narrow to wide: the first that recognises an envelope decodes it when the registry names nobody.
 DECODERS: dict[str, DeviceDecoder] = {
-    decoder.name: decoder for decoder in (plain_json.DECODER, axioma_w1.DECODER, *mapping.DECODERS)
+    decoder.name: decoder
+    for decoder in (
+        plain_json.DECODER,
+        wmbusmeters.DECODER,
+        rtlamr.DECODER,
+        rtlamr2mqtt.DECODER,
+        rtl433.DECODER,
+        ai_on_the_edge.DECODER,
+        senml.DECODER,
+        sparkplug_b.DECODER,
+        zigbee2mqtt.DECODER,
+        tuya_dps.DECODER,
+        tasmota.DECODER,
+        scalar_topics.DECODER,
+        headend_export.DECODER,
+        axioma_w1.DECODER,
+        *milesight_em300_di.DECODERS,
+        *mapping.DECODERS,
+    )
 }
 
 

@@ -111,19 +111,52 @@ def _object(envelope: Envelope, fields: dict[str, Any], config: DeviceConfig) ->
     return Decoded("readings", [*found, now])
 
 
+def _network_codec(envelope: Envelope, fields: dict[str, Any], config: DeviceConfig) -> Decoded:
+    """Objects of community codecs: The Things Network's states cubic metres, another one's `curVol` litres.
+
+    What that one calls `curVol` others read as the logged base: the value is taken as stated, without a time of its own
+    unless the registry says in which zone its local clock runs.
+    """
+    words = {
+        "low_battery": "low_battery",
+        "permanent_error": "permanent_error",
+        "temporary_error": "temporary_error",
+        "pipe_empty": "dry",
+        "backflow": "backflow",
+        "burst": "burst",
+        "leakage": "leak",
+    }
+    flags = tuple(flag for name, flag in words.items() if fields.get(name) is True)
+    if "current_volume_m3" in fields:
+        at = strict.instant(fields["timestamp_utc"], "timestamp_utc") if fields.get("timestamp_utc") else envelope.time
+        value, unit = strict.number(fields["current_volume_m3"], "current_volume_m3"), "m3"
+    else:
+        stamp = fields.get("curDateTime")
+        at = strict.instant(stamp, "curDateTime", zone=config.time_zone) if stamp else None
+        value, unit = strict.number(fields["curVol"], "curVol"), "l"
+    return Decoded("readings", [MeterReading(envelope.device, VOLUME, value, unit, at, "meter", flags)])
+
+
 def recognises(envelope: Envelope) -> bool:
-    """By the Actility codec's member names; bytes alone belong to whoever the registry says."""
+    """By the codecs' member names; bytes alone belong to whoever the registry says."""
     fields = envelope.fields
-    return (
-        isinstance(fields, dict)
-        and "payloadType" in fields
-        and ("lastVolume" in fields or "alarmDescription" in fields)
+    if not isinstance(fields, dict):
+        return False
+    if "payloadType" in fields:
+        return "lastVolume" in fields or "alarmDescription" in fields
+    return str(fields.get("payload_format", "")).startswith("AXIOMA_W1") or (
+        "curVol" in fields and "deltaVol" in fields
     )
 
 
 def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
-    """Bytes where there are any (they are what the meter sent), else the codec's object."""
-    data = envelope.data
+    """Bytes where there are any (they are what the meter sent), else the codec's object.
+
+    Codecs disagree about the 24-hour frame, so there the object goes before our own reading of the bytes.
+    """
+    data, fields = envelope.data, envelope.fields
+    if isinstance(fields, dict) and ("curVol" in fields or "current_volume_m3" in fields):
+        return _network_codec(envelope, fields, config)
     if data and envelope.port == 103 and len(data) == 5:
         return _alarm(envelope, data)
     if data and envelope.port == 100:
@@ -132,8 +165,8 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
         if len(data) in _ENHANCED and data[0] == 1:
             return _enhanced(envelope, data)
         raise Malformed("implausible_frame", f"no known frame has {len(data)} bytes on port 100")
-    if isinstance(envelope.fields, dict) and recognises(envelope):
-        return _object(envelope, envelope.fields, config)
+    if isinstance(fields, dict) and recognises(envelope):
+        return _object(envelope, fields, config)
     return Decoded("no_reading", reason="other_frame", detail=f"port {envelope.port} carries no register")
 
 

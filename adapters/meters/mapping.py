@@ -208,7 +208,7 @@ JSON_MAPPINGS: tuple[JsonMapping, ...] = (
             Alarm("STATUS.ERROR_SABOT", "tamper"),
             Alarm("STATUS.ERROR_BATT", "low_battery"),
         ),
-        requires=("ZS",),
+        requires=("ZS", "STATUS.ERROR_LECK"),
     ),
     JsonMapping(
         "quandify_cubicmeter",
@@ -216,6 +216,18 @@ JSON_MAPPINGS: tuple[JsonMapping, ...] = (
         (Field("decoded.totalVolume", unit="l"),),
         (Alarm("decoded.leakState", "leak", values=(2, 3)),),
         requires=("decoded.totalVolume", "decoded.leakState"),
+    ),
+    JsonMapping(
+        "dragino_sw3l",
+        "Dragino SW3L flow sensor (Water_flow_value in litres; other frames carry settings)",
+        (Field("Water_flow_value", unit="l"), Field("Total_pulse", register="pulse_count", unit="count")),
+        requires=("Water_flow_value",),
+    ),
+    JsonMapping(
+        "thingpark_points",
+        "ThingPark points, which state their unit",
+        (Field("points.volume.record", unit_path="points.volume.unitId"),),
+        requires=("points.volume.record", "points.volume.unitId"),
     ),
     JsonMapping(
         "volume_m3",
@@ -239,6 +251,7 @@ JSON_MAPPINGS: tuple[JsonMapping, ...] = (
             Field("pulses", register="pulse_count", unit="count"),
             Field("pulse_count", register="pulse_count", unit="count"),
             Field("pulseCount", register="pulse_count", unit="count"),
+            Field("pulseCounter", register="pulse_count", unit="count"),
         ),
         _COMMON_ALARMS,
         time_path="measured_at",

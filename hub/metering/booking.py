@@ -76,9 +76,12 @@ def judge(
         return refusal(
             reading, "retained_without_time", "a retained message without its own time says nothing about when"
         )
+    if at is None and reading.time_source == "headend":
+        return refusal(reading, "time_without_zone", "a local time, and the device's time zone is not registered")
     profile: Profile | None = None
     if reading.meter is None:
-        assert reading.device is not None
+        if reading.device is None:
+            return refusal(reading, "no_device", "the message does not say whose register it is")
         entries = registry.profiles.get(key(reading.device))
         if not entries:
             return None

@@ -76,7 +76,7 @@ def decode_envelope(envelope: Envelope, config: DeviceConfig) -> tuple[str | Non
     """The decoder's name and what it made of the envelope. The registry's decoder goes first, recognition second."""
     if envelope.kind != "uplink":
         return None, Decoded("no_reading", reason="other_event", detail=f"a {envelope.kind} event holds no register")
-    name = envelope.decoder or config.decoder
+    name = config.decoder or envelope.decoder
     decoder = meters.decoder_named(name) if name else meters.recognise_decoder(envelope)
     if decoder is None:
         detail = (

@@ -1,0 +1,106 @@
+"""Milesight EM300-DI pulse counter (also with Hall sensor), channel/type/value frames on port 85. Pure.
+
+Pulses are counts; the converted water value's unit is a setting of the device reported elsewhere, so it stays an index.
+Stored records (channels 0x20, 0x21) carry their own time. Layout: the vendor's EM300-DI decoder.
+"""
+
+import struct
+from collections.abc import Callable
+from decimal import Decimal
+from typing import NamedTuple
+
+from adapters import strict
+from adapters.contracts import (
+    INDEX_RAW,
+    PULSE_COUNT,
+    Decoded,
+    DeviceConfig,
+    DeviceDecoder,
+    Envelope,
+    Malformed,
+    MeterReading,
+)
+
+_HISTORIC = ("q:historic",)
+_ALARMS = {3: ("continuous_flow",)}
+
+
+class _Channel(NamedTuple):
+    length: int
+    read: Callable[[Envelope, bytes], MeterReading] | None
+
+
+def _float(data: bytes) -> Decimal:
+    """A 32-bit float with the seven digits it holds."""
+    (value,) = struct.unpack("<f", data)
+    return strict.number(Decimal(f"{value:.7g}"))
+
+
+def _pulses(envelope: Envelope, value: bytes) -> MeterReading:
+    count = Decimal(int.from_bytes(value, "little"))
+    return MeterReading(envelope.device, PULSE_COUNT, count, "count", envelope.time, envelope.time_source)
+
+
+def _water(envelope: Envelope, value: bytes) -> MeterReading:
+    flags = _ALARMS.get(value[8], ()) if len(value) > 8 else ()
+    return MeterReading(
+        envelope.device, INDEX_RAW, _float(value[4:8]), None, envelope.time, envelope.time_source, flags
+    )
+
+
+def _stored_pulses(envelope: Envelope, value: bytes) -> MeterReading:
+    count = Decimal(int.from_bytes(value[9:13], "little"))
+    at = strict.epoch(int.from_bytes(value[:4], "little"))
+    return MeterReading(envelope.device, PULSE_COUNT, count, "count", at, "meter", _HISTORIC)
+
+
+def _stored_water(envelope: Envelope, value: bytes) -> MeterReading:
+    at = strict.epoch(int.from_bytes(value[:4], "little"))
+    return MeterReading(envelope.device, INDEX_RAW, _float(value[-4:]), None, at, "meter", _HISTORIC)
+
+
+_CHANNELS: dict[tuple[int, int], _Channel] = {
+    (0x01, 0x75): _Channel(1, None),
+    (0x03, 0x67): _Channel(2, None),
+    (0x83, 0x67): _Channel(3, None),
+    (0x04, 0x68): _Channel(1, None),
+    (0x05, 0x00): _Channel(1, None),
+    (0x85, 0x00): _Channel(2, None),
+    (0x05, 0xC8): _Channel(4, _pulses),
+    (0x05, 0xE1): _Channel(8, _water),
+    (0x85, 0xE1): _Channel(9, _water),
+    (0x20, 0xCE): _Channel(13, _stored_pulses),
+    (0x21, 0xCE): _Channel(18, _stored_water),
+}
+# A stored record that was made in switch mode has no pulses in it.
+_SWITCH_MODE = 0x01
+
+
+def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
+    """The channels one after the other; an unknown one ends what can be read, because its length is unknown."""
+    data = envelope.data
+    if not data:
+        raise Malformed("no_bytes", "the message carries no bytes of the device")
+    found: list[MeterReading] = []
+    at = 0
+    while at < len(data):
+        channel = _CHANNELS.get((data[at], data[at + 1])) if at + 1 < len(data) else None
+        if channel is None or at + 2 + channel.length > len(data):
+            raise Malformed("implausible_frame", f"no known channel at byte {at}")
+        value = data[at + 2 : at + 2 + channel.length]
+        switch = data[at] == 0x20 and value[7] == _SWITCH_MODE
+        if channel.read is not None and not switch:
+            found.append(channel.read(envelope, value))
+        at += 2 + channel.length
+    return Decoded("readings", found) if found else Decoded("no_reading", reason="no_register")
+
+
+def _never(envelope: Envelope) -> bool:
+    """Bytes on port 85 may be any of the vendor's devices: the registry says which."""
+    return False
+
+
+DECODERS = (
+    DeviceDecoder("milesight_em300_di", "1", "Milesight EM300-DI", _never, decode),
+    DeviceDecoder("milesight_em300_di_hall", "1", "Milesight EM300-DI with Hall sensor", _never, decode),
+)

@@ -1,0 +1,132 @@
+"""SenML packs in JSON (RFC 8428), with LwM2M object 3424 (water meter). Pure.
+
+Base fields carry over; a time below 2^28 is relative to "now". Under `/3424/` resource 1 is the volume, 9 and 10 leak,
+11 backflow, 13 tamper. Elsewhere only a record in a unit of volume is a register. A pack may be wrapped in
+`{"pack": …}`, whose own timestamp is that of processing, never of the measurement.
+"""
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from adapters import strict
+from adapters.contracts import (
+    ALARM,
+    VOLUME,
+    Decoded,
+    DeviceConfig,
+    DeviceDecoder,
+    Envelope,
+    EnvelopeAdapter,
+    Malformed,
+    MeterReading,
+    Refused,
+)
+
+_RELATIVE = 2**28
+_WATER = re.compile(r"(.*?)/?3424/(?:(\d+)/)?(\d+)")
+_ALARMS = {"9": "leak", "10": "leak", "11": "backflow", "13": "tamper"}
+_VOLUMES = {"m3": "m3", "l": "l"}
+
+
+class _Record(NamedTuple):
+    name: str
+    time: Decimal
+    unit: str | None
+    value: Decimal | None
+    boolean: bool | None
+
+
+def recognises(topic: str, payload: bytes) -> bool:
+    """A pack: an array, bare or wrapped, whose records have base or plain names."""
+    head = payload.lstrip()[:40]
+    return head.startswith((b"[", b'{"pack"')) and (b'"bn"' in payload or b'"n"' in payload)
+
+
+def read(topic: str, payload: bytes) -> list[Envelope]:
+    """One envelope per pack."""
+    message = strict.json_value(payload)
+    pack = message.get("pack") if isinstance(message, dict) else message
+    if not isinstance(pack, list) or len(pack) > strict.MAX_ITEMS:
+        raise Malformed("not_a_list", "a SenML pack is an array")
+    records = _resolved(pack)
+    device = next((_split(record.name)[0] for record in records), None)
+    return [Envelope("senml", device, fields=pack, decoder="senml")]
+
+
+def _resolved(pack: list[Any]) -> list[_Record]:
+    """The records with base name, time, unit and value applied (RFC 8428, section 4.6)."""
+    base_name, base_time, base_value, base_unit = "", Decimal(0), Decimal(0), None
+    found = []
+    for item in pack:
+        if not isinstance(item, dict):
+            raise Malformed("not_an_object", "a SenML record is an object")
+        base_name = str(item.get("bn", base_name))
+        base_time = strict.number(item["bt"], "bt") if "bt" in item else base_time
+        base_value = strict.number(item["bv"], "bv") if "bv" in item else base_value
+        base_unit = item.get("bu", base_unit)
+        unit = item.get("u", base_unit)
+        value = strict.number(item["v"], "v") + base_value if "v" in item else None
+        moment = base_time + (strict.number(item["t"], "t") if "t" in item else 0)
+        stated = item.get("vb")
+        found.append(
+            _Record(
+                base_name + str(item.get("n", "")),
+                moment,
+                unit if isinstance(unit, str) else None,
+                value,
+                stated if isinstance(stated, bool) else None,
+            )
+        )
+    return found
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """(device, resource of object 3424 or None)."""
+    found = _WATER.fullmatch(name)
+    if found:
+        return found[1].strip("/") or "3424", found[3]
+    return re.split(r"[/:]", name.rstrip("/:"))[0] if "/" in name else name.rpartition(":")[0] or name, None
+
+
+def _time(moment: Decimal) -> datetime | None:
+    if moment == 0:
+        return None
+    if abs(moment) < _RELATIVE:
+        raise Malformed("relative_time", f"the time is {moment} s from now; only the receiver knows when that was")
+    return strict.epoch(moment)
+
+
+def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
+    """Volumes as registers, 3424's booleans as alarms."""
+    if not isinstance(envelope.fields, list):
+        raise Malformed("not_a_list", "a SenML pack is an array")
+    found: list[MeterReading] = []
+    refused: list[Refused] = []
+    alarms: list[str] = []
+    for record in _resolved(envelope.fields):
+        device, resource = _split(record.name)
+        if resource in _ALARMS and record.boolean:
+            alarms.append(_ALARMS[resource])
+        unit = _VOLUMES.get(record.unit or "") or ("m3" if resource == "1" and record.unit is None else None)
+        if record.value is None or unit is None or resource not in (None, "1"):
+            continue
+        try:
+            at = _time(record.time)
+        except Malformed as error:
+            refused.append(Refused(error.reason, error.detail, device, VOLUME, None, str(record.value)))
+            continue
+        found.append(MeterReading(device, VOLUME, record.value, unit, at, "meter" if at else "receipt"))
+    flags = tuple(dict.fromkeys(alarms))
+    if found:
+        return Decoded("readings", [reading._replace(flags=flags) for reading in found], refused)
+    if refused:
+        return Decoded("quarantine", [], refused, refused[0].reason, refused[0].detail)
+    if flags:
+        return Decoded("event_only", [MeterReading(envelope.device, ALARM, None, None, None, "receipt", flags)])
+    return Decoded("no_reading", reason="no_register", detail="no record holds a volume")
+
+
+ADAPTER = EnvelopeAdapter("senml", "SenML, LwM2M 3424", ("lwm2m/+/3424",), recognises, read)
+DECODER = DeviceDecoder("senml", "1", "SenML and LwM2M object 3424", lambda envelope: False, decode)
