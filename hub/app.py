@@ -9,7 +9,9 @@ from fastapi import FastAPI, Request, Response
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
+import mobile_api.api
 from hub import api
+from hub.console import routes as console
 from hub.db import Database
 from hub.settings import Settings
 from hub.web import Json, install_problem_handlers
@@ -63,13 +65,8 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
     app.middleware("http")(_security_headers)
     for router in api.routers():
         app.include_router(router)
-    from importlib import import_module
-    from importlib.util import find_spec
-
-    if find_spec("mobile_api.api"):
-        app.include_router(import_module("mobile_api.api").router)
-    if find_spec("hub.console.routes"):
-        import_module("hub.console.routes").mount(app)
+    app.include_router(mobile_api.api.router)
+    console.mount(app)
     # after the console's own files, which lie below the same path
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="shared-static")
     return app

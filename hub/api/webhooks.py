@@ -6,14 +6,12 @@ One transaction per message with one INSERT; the answer leaves after the commit.
 import threading
 import time
 from collections import OrderedDict
-from datetime import UTC
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from adapters.billing.signatures import BadSignature, verify
 from hub.billing import inbox
-from hub.errors import BadInput, Conflict, NotAuthenticated, NotFound, TooLarge, TooManyRequests
+from hub.errors import BadInput, Conflict, NotFound, TooLarge, TooManyRequests
 from hub.web import Config, Json, database_of, public
 
 router = APIRouter(tags=["billing"])
@@ -82,10 +80,7 @@ def receive_billing_event(
         known = inbox.sender_called(session, source)
         if known is None:
             raise NotFound("There is no billing system of this name.", field="source", value=source[:80])
-        try:
-            webhook_id = verify(known.secrets, request.headers, body, known.now.astimezone(UTC))
-        except BadSignature as error:
-            raise NotAuthenticated(str(error), remedy="Sign the raw body with the secret of this source.") from None
+        webhook_id = inbox.verified_id(known, request.headers, body)
         rate.take(source, config.webhook_rate)
         received = inbox.receive(session, sender=known, webhook_id=webhook_id, body=body)
     if not received.new:

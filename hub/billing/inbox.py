@@ -6,9 +6,9 @@ the same transaction. Messages of one account are processed in the order of arri
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.orm import Session
 
+from adapters.billing.signatures import BadSignature, verify
 from adapters.contracts import BillingEvent as Event
 from adapters.contracts import Heading, MalformedEvent
 from hub import accounts, changes, clock
@@ -24,7 +25,7 @@ from hub.billing import effects, sources
 from hub.billing.arrivals import Arrival, Outcome, Park
 from hub.billing.understanding import ADAPTERS
 from hub.db import Database, new_id, raw_of
-from hub.errors import Conflict, CurbstopError, NotFound, storable, storable_text
+from hub.errors import Conflict, CurbstopError, NotAuthenticated, NotFound, storable, storable_text
 from hub.models import Account, BillingEvent, WorkOrder
 from hub.work import lifecycle, shutoffs, steps
 
@@ -69,6 +70,14 @@ def sender_called(session: Session, name: str) -> Sender | None:
         .fetchone()
     )
     return None if row is None else Sender(*row)
+
+
+def verified_id(sender: Sender, headers: Mapping[str, str], body: bytes) -> str:
+    """The id of a message that `sender` signed (Standard Webhooks 1.0.0). Raises NotAuthenticated."""
+    try:
+        return verify(sender.secrets, headers, body, sender.now.astimezone(UTC))
+    except BadSignature as error:
+        raise NotAuthenticated(str(error), remedy="Sign the raw body with the secret of this source.") from None
 
 
 def receive(session: Session, *, sender: Sender, webhook_id: str, body: bytes) -> Received:

@@ -2,7 +2,6 @@
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 
 import structlog
 import typer
@@ -39,8 +38,7 @@ def build(word: str | None = None) -> typer.Typer:
     app.callback()(lambda: None)
     needed = [name for name, words in MODULES.items() if word in words] or list(MODULES)
     for name in needed:
-        if find_spec(f"hub.cli.{name}"):
-            import_module(f"hub.cli.{name}").register(app)
+        import_module(f"hub.cli.{name}").register(app)
     return app
 
 
