@@ -122,3 +122,20 @@ def test_answers_are_judged_by_the_form() -> None:
 def test_an_unknown_type_is_not_found() -> None:
     with pytest.raises(NotFound):
         catalogue.work_type("dance")
+
+
+def test_the_guide_names_every_key() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "work-types.md").read_text(encoding="utf-8")
+    parts = (
+        catalogue.WorkType,
+        catalogue.Appointment,
+        catalogue.Notices,
+        catalogue.FormField,
+        catalogue.Completion,
+        catalogue.Unable,
+        catalogue.Tariff,
+    )
+    for part in parts:
+        for key in part.model_fields:
+            assert f"`{key}`" in guide or f"`[{key}]`" in guide or f"`[[{key}]]`" in guide, (part.__name__, key)
+    assert all(f"`{code}`" in guide for code in catalogue.UNABLE_CODES)
