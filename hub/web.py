@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
 import orjson
+import psycopg
 import structlog
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -264,6 +265,7 @@ def install_problem_handlers(app: FastAPI) -> None:
         (RequestValidationError, invalid),
         (HTTPException, http),
         (DBAPIError, database_trouble),
+        (psycopg.Error, database_trouble),
         (PoolTimeout, database_trouble),
         (StaleDataError, database_trouble),
     ):
@@ -276,7 +278,7 @@ def _database_problem(request: Request, error: Exception) -> tuple[dict[str, Any
     if isinstance(error, IntegrityError | StaleDataError):
         detail = "Somebody changed the same thing at the same moment."
         return {"type": "conflict", "title": "Conflict", "status": 409, "detail": detail, "remedy": "Try again."}, 409
-    if isinstance(error, OperationalError | PoolTimeout) or getattr(error, "connection_invalidated", False):
+    if isinstance(error, OperationalError | PoolTimeout | psycopg.OperationalError) or getattr(error, "connection_invalidated", False):
         detail = "The database does not answer at the moment."
         return {
             "type": "unavailable",
