@@ -155,7 +155,8 @@ def _decode(session: Session, opened: Iterable[_Opened]) -> None:
         one.adapter, one.envelopes = found.adapter, found.envelopes
         if found.reason is not None:
             one.disposition, one.reason, one.detail = "quarantine", found.reason, found.detail
-        wanted.update(devices.key(envelope.device) for envelope in found.envelopes if envelope.device)
+        for envelope in found.envelopes:
+            wanted.update(devices.key(name) for name in (envelope.device, *envelope.aliases) if name)
     known = devices.profiles(raw_of(session), wanted)
     for one in opened:
         if one.reason is None:
@@ -165,6 +166,9 @@ def _decode(session: Session, opened: Iterable[_Opened]) -> None:
 def _decode_one(one: _Opened, known: dict[str, list[devices.Profile]]) -> None:
     dispositions: list[tuple[str, Decoded]] = []
     for envelope in one.envelopes:
+        if envelope.aliases and envelope.device and devices.key(envelope.device) not in known:
+            # some networks name a device twice: the registry may know it by the other name
+            envelope.device = next((name for name in envelope.aliases if devices.key(name) in known), envelope.device)
         entries = known.get(devices.key(envelope.device), ()) if envelope.device else ()
         at = envelope.time or one.received_at
         config = next((entry.decoding() for entry in entries if entry.covers(at)), DeviceConfig())

@@ -1,5 +1,6 @@
 """The pipeline from messages to readings: each stored once, the first value stands, nothing is lost or guessed."""
 
+import base64
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -269,3 +270,50 @@ def test_partitions_are_made_for_any_month(town: Session) -> None:
     batch = readings.receive(town, [plain(*(item(n, at) for n, at in enumerate(dates)))], live=False)
     assert batch.count("stored") == 3
     assert [row.measured_at for row in stored(town)] == dates
+
+
+def test_a_device_may_be_registered_by_the_other_name_its_network_gives_it(town: Session) -> None:
+    devices.register(town, device="Pit-12", meter="M1", unit="l", by="test")
+    uplink = {
+        "end_device_ids": {"device_id": "pit-12", "dev_eui": "70B3D5E75E00A1B2"},
+        "uplink_message": {"received_at": NOW.isoformat(), "f_cnt": 3, "decoded_payload": {"volume": 1500}},
+    }
+    batch = readings.receive(
+        town, [Message("mqtt:test", "v3/a@t/devices/pit-12/up", json.dumps(uplink).encode(), "tts_v3")]
+    )
+    assert outcomes(batch) == [("stored", None)]
+    assert [(row.value_m3, row.time_source) for row in stored(town)] == [(Decimal("1.5"), "network")]
+
+
+def test_an_undecodable_device_is_claimed_by_naming_its_decoder(town: Session) -> None:
+    frame = bytes.fromhex("0505c8") + (4711).to_bytes(4, "little")
+    uplink = {"deviceInfo": {"devEui": "70b3d5e75e00a1b2"}, "time": NOW.isoformat(), "fPort": 85, "fCnt": 1}
+    uplink["data"] = base64.b64encode(frame[1:]).decode()
+    topic = "application/a/device/70b3d5e75e00a1b2/event/up"
+    message = Message("mqtt:test", topic, json.dumps(uplink).encode(), "chirpstack_v4")
+    assert readings.receive(town, [message]).dispositions == ["unclaimed"]
+    devices.register(
+        town,
+        device="70B3D5E75E00A1B2",
+        meter="M7",
+        unit="l",
+        multiplier=Decimal(10),
+        decoder="milesight-em300-di",
+        by="test",
+    )
+    assert readings.replay_device(town, "70b3d5e75e00a1b2").count("stored") == 1
+    assert [(row.value, row.value_m3) for row in stored(town)] == [(Decimal(4711), Decimal("47.11"))]
+
+
+def test_an_export_in_local_time_is_booked_once_its_time_zone_is_known(town: Session) -> None:
+    devices.register(town, device="1400000001", meter="M8", by="test")
+    rows = "Meter_ID,Read,Read_Time,Read_Unit\n1400000001,1,2026-05-04 01:00,CCF\n1400000001,2,2026-05-04 02:00,CCF\n"
+    readings.receive(town, [Message("mqtt:test", "headend/beacon360/report", rows.encode(), "headend_export")])
+    assert [reason for reason, _ in quarantined(town)] == ["time_without_zone", "time_without_zone"]
+    devices.register(
+        town, device="1400000001", meter="M8", time_zone="America/Chicago", valid_from=devices.ALWAYS, by="test"
+    )
+    raw_id = town.scalars(select(RawMessage.id)).one()
+    assert readings.replay(town, [raw_id]).count("stored") == 2
+    assert [row.measured_at.hour for row in stored(town)] == [6, 7]
+    assert quarantined(town) == []
