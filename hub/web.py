@@ -278,7 +278,9 @@ def _database_problem(request: Request, error: Exception) -> tuple[dict[str, Any
     if isinstance(error, IntegrityError | StaleDataError):
         detail = "Somebody changed the same thing at the same moment."
         return {"type": "conflict", "title": "Conflict", "status": 409, "detail": detail, "remedy": "Try again."}, 409
-    if isinstance(error, OperationalError | PoolTimeout | psycopg.OperationalError) or getattr(error, "connection_invalidated", False):
+    if isinstance(error, OperationalError | PoolTimeout | psycopg.OperationalError) or getattr(
+        error, "connection_invalidated", False
+    ):
         detail = "The database does not answer at the moment."
         return {
             "type": "unavailable",
