@@ -2,11 +2,13 @@
 
 import re
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel
 from sqlalchemy import text
 
+from gis import audit
 from hub.auth import Principal
 from hub.errors import BadInput
 from hub.leakage import balances
@@ -27,6 +29,13 @@ def local_day(value: str, field: str) -> date:
     except ValueError:
         pass
     raise BadInput(f"`{field}` is not a day.", field=field, value=value[:40], remedy="Write it as 2026-01-31.")
+
+
+class Audit(BaseModel):
+    """Plain inputs of an annual audit, by the names of its method."""
+
+    method: str
+    inputs: dict[str, Any]
 
 
 @router.get("/zones")
@@ -72,3 +81,9 @@ def get_water_balance(
     """The balances of all zones and of the whole system over local days [from, to)."""
     first, last = local_day(begins, "from"), local_day(to, "to")
     return Json(balances.table(balances.report(session, first, last, zone=config.zone, actor=who.actor), first, last))
+
+
+@router.post("/water-balance/audit")
+def audit_water_balance(body: Audit, who: Principal = allow(*READERS)) -> Json:
+    """M36 balance, indicators and costs of plain inputs by method easycalc, fwas_v5 or fwas_v6; nothing is kept."""
+    return Json(audit.audit(body.method, body.inputs))

@@ -9,9 +9,8 @@ import typer
 
 from hub import imports
 from hub.cli.people import ACTOR
-from hub.db import Database
+from hub.cli.transaction import command_transaction
 from hub.imports import Fault, ImportRefused
-from hub.private import database_for
 from hub.settings import load
 
 FileArgument = Annotated[Path, typer.Argument(help="The file; its format is recognised by its content.")]
@@ -36,7 +35,7 @@ def _command(kind: str) -> Callable[[Path], None]:
     def run(file: FileArgument) -> None:
         settings = load()
         try:
-            with database_for(settings) as url, Database(url).transaction() as session:
+            with command_transaction(settings) as session:
                 outcome = imports.run(
                     session,
                     kind,

@@ -1,19 +1,20 @@
-"""Commands that report: `curbstop report water-balance`. Reports go to standard output, or to a file with --output."""
+"""Commands that report: `curbstop report water-balance` and `audit`, to standard output or a file."""
 
 import sys
+import tomllib
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 import typer
 
+from gis import audit
 from hub.cli.people import ACTOR
-from hub.db import Database
+from hub.cli.transaction import command_transaction
 from hub.errors import BadInput
 from hub.leakage import balances, tables
-from hub.private import database_for
 from hub.settings import load
 
 
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
     """Add the group `report`."""
     group = typer.Typer(help="Reports of lost water.", no_args_is_help=True)
     group.command("water-balance")(water_balance)
+    group.command("audit")(annual_audit)
     app.add_typer(group, name="report")
 
 
@@ -51,7 +53,7 @@ def water_balance(
     """
     first, last = day(begins, "--from"), day(to, "--to")
     settings = load()
-    with database_for(settings) as url, Database(url).transaction() as session:
+    with command_transaction(settings) as session:
         found = balances.report(
             session, first, last, zone=settings.zone, actor=ACTOR, codes=None if zone is None else [zone]
         )
@@ -65,6 +67,38 @@ def water_balance(
         else:
             written = tables.as_geojson(session, found) + b"\n"
     put(written, output)
+
+
+def annual_audit(
+    file: Annotated[Path, typer.Argument(help="Inputs as JSON or TOML: method = …, and a table `inputs`.")],
+    method: Annotated[str | None, typer.Option(help="easycalc, fwas_v5 or fwas_v6; default: the file's own.")] = None,
+    output: OutputOption = None,
+) -> None:
+    """The annual M36 audit of plain inputs: balance, indicators, costs; with 95 % limits by method easycalc.
+
+    Example: curbstop report audit audit-2025.toml
+    """
+    given = _audit_file(file)
+    chosen = method or given.get("method")
+    if not isinstance(chosen, str):
+        raise BadInput("The file names no method.", field="method", remedy=f"Use {', '.join(audit.METHODS)}.")
+    inputs = given.get("inputs", {name: value for name, value in given.items() if name != "method"})
+    if not isinstance(inputs, dict):
+        raise BadInput("`inputs` is not a table.", field="inputs", remedy="Write [inputs] and name = value lines.")
+    put(orjson.dumps(audit.audit(chosen, inputs), option=orjson.OPT_INDENT_2) + b"\n", output)
+
+
+def _audit_file(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        given = tomllib.loads(text) if file.suffix.lower() == ".toml" else orjson.loads(text)
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror}.", remedy="Check the path.") from error
+    except ValueError as error:
+        raise BadInput(f"{file} is neither TOML nor JSON: {error}.", remedy="Name TOML files .toml.") from error
+    if not isinstance(given, dict):
+        raise BadInput(f"{file} is not a table of inputs.", remedy='Write {"method": …, "inputs": {…}}.')
+    return given
 
 
 def put(written: bytes, output: Path | None) -> None:

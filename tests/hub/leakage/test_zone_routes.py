@@ -1,5 +1,7 @@
 """Files in, zones and balances out, over HTTP; tiles."""
 
+import json
+
 import pytest
 
 from tests import factories
@@ -111,3 +113,18 @@ def test_tiles(live: Live) -> None:
     assert client.get("/tiles/zones/99/0/0.mvt").status_code == 404
     assert client.get("/tiles/zones/a/0/0.mvt").status_code == 422
     assert live.client().get("/tiles/zones/0/0/0.mvt").status_code == 401
+
+
+def test_audits_of_plain_inputs(live: Live) -> None:
+    client = live.client("analyst")
+    body = {"method": "easycalc", "inputs": {"days": 365, "sources": [[1000, 0.02]], "billed_metered": 800}}
+    found = client.post("/api/v1/water-balance/audit", json=body).json()
+    assert (found["nrw"], found["limits_95"]["system_input"]) == (200, [980, 1020])
+    for bad in (
+        {},
+        {"method": "easycalc"},
+        {"method": "x", "inputs": {}},
+        {"method": "fwas_v6", "inputs": {"WS_OWN_SOURCES_VOL": "\ud800"}},
+        {"method": "easycalc", "inputs": {"days": 1e308, "sources": [[1e308, 1e308]]}},
+    ):
+        assert client.post("/api/v1/water-balance/audit", content=json.dumps(bad)).status_code == 422
