@@ -159,7 +159,13 @@ def _is_late(session: Session, order: WorkOrder, crew_id: UUID | None, via: str)
     if crew_id is not None:
         in_hand = order.status in lifecycle.IN_HAND and order.crew_id == crew_id
         return not in_hand and dispatching.had_by(session, order, crew_id)
-    return order.status in (State.CANCELLED, State.HELD) and "withdrawal" in order.details
+    return _stopped(order) and "withdrawal" in order.details
+
+
+def _stopped(order: WorkOrder) -> bool:
+    """Whether the order was taken back and nobody has done it since."""
+    ended = order.status == State.CLOSED and order.completion is None
+    return ended or order.status in (State.CANCELLED, State.HELD)
 
 
 def _refuse_contradiction(completion: Completion, answers: Mapping[str, Any]) -> None:
@@ -293,7 +299,8 @@ def _late(session: Session, order: WorkOrder, work_type: WorkType, completion: C
         "withdrawal": order.details.get("withdrawal"),
         "completion": _shown(order.completion or {}),
     }
-    theirs = report.record(judgement=_judgement(session, order, completion, report))
+    judgement = _judgement(session, order, completion, report)
+    theirs = report.record(judgement=judgement)
     text = f"{order.number} is {order.status}, and a crew reports: {completion.title.lower()}."
     steps.except_for_dispatcher(session, order, kind="late_report", text=text, ours=ours, theirs=theirs, at=report.now)
     steps.log(session, order, by=report.by, verb="late_report", detail=_shown(theirs), crew_id=report.crew_id)
@@ -302,7 +309,8 @@ def _late(session: Session, order: WorkOrder, work_type: WorkType, completion: C
         steps.owe(session, order, "customer.claimed", claim=completion.claim, evidence=evidence, at=report.at)
     effects.tell_reads(session, order, effects.book_reads(session, order, completion, report))
     effects.change_place(session, order, completion, report)
-    if _cuts(work_type, completion) and order.status not in (State.COMPLETED, State.CLOSED):
+    forbidden = judgement is not None and not judgement["allowed"] and order.completion is None
+    if _cuts(work_type, completion) and (_stopped(order) or forbidden):
         effects.charge(session, order, work_type, report)
         _undo_cut(session, order, report, because="the order had been taken back")
 

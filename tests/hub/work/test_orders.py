@@ -181,6 +181,30 @@ def test_an_offline_cut_on_an_order_cancelled_meanwhile_is_kept_and_undone(cast:
     assert "work_order.completed" not in cast.told(order)
 
 
+def test_a_cut_that_arrives_after_the_cancelled_order_was_closed_is_undone_too(cast: Cast) -> None:
+    order = cast.assigned(cast.shutoff())
+    orders.withdraw(cast.session, order.id, by="billing:city", reason="paid")
+    cast.session.execute(update(OutboundMessage).values(status="delivered"))
+    assert orders.close_settled(cast.session) == 1
+    orders.complete(
+        cast.session, order.id, by="crew:North", answers={"code": "cut"}, crew_id=cast.north.id, offline=True
+    )
+    assert order.status == "closed" and cast.billed() == 0
+    assert cast.exceptions() == ["late_report", "cut_after_stop"]
+    assert cast.session.scalars(select(WorkOrder.priority).where(WorkOrder.type == "reconnect")).all() == [1]
+
+
+def test_a_lawful_cut_by_the_crew_that_had_the_order_before_is_for_a_person_to_judge(cast: Cast) -> None:
+    order = cast.assigned(cast.shutoff())
+    orders.unassign(cast.session, order.id, by=BY)
+    orders.complete(
+        cast.session, order.id, by="crew:North", answers={"code": "cut"}, crew_id=cast.north.id, offline=True
+    )
+    assert order.status == "ready" and cast.exceptions() == ["late_report"]
+    assert places.facts(cast.session, "SP1")["valve"].state == "closed"
+    assert cast.session.scalars(select(WorkOrder.id).where(WorkOrder.type == "reconnect")).all() == []
+
+
 def test_another_crew_never_learns_of_an_order(cast: Cast) -> None:
     order = cast.on_site(cast.order())
     for verb in (orders.acknowledge, orders.pause, orders.cancel_acknowledge):
