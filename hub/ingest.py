@@ -315,6 +315,7 @@ class Ingest:
 
     def _on_subscribe(self, *_: Any) -> None:
         """From here on the broker keeps for us whatever is sent."""
+        log.info("ingest subscribed", name=self.name)
         if self.on_subscribed is not None:
             self.on_subscribed()
 
