@@ -1,13 +1,15 @@
 """The web process: wires the faces to one database and serves them. No rules live here."""
 
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import mobile_api.api
 from hub import api
@@ -62,7 +64,7 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
     app.state.stopping = threading.Event()
     install_problem_handlers(app)
     app.add_middleware(GZipMiddleware, minimum_size=1024)
-    app.middleware("http")(_security_headers)
+    app.add_middleware(SecurityHeaders)
     for router in api.routers():
         app.include_router(router)
     app.include_router(mobile_api.api.router)
@@ -72,8 +74,20 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
     return app
 
 
-async def _security_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
+class SecurityHeaders:
+    """Puts `SECURITY_HEADERS` on every answer, streams included, without touching its body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)

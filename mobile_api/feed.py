@@ -64,7 +64,9 @@ class _Position:
 
 
 def read(session: Session, crew_id: UUID, cursor: str | None, limit: int) -> dict[str, Any]:
-    """One page: `{epoch, cursor, has_more, changes}`. Raises Malformed for a broken cursor, CursorExpired for an old."""
+    """One page: `{epoch, cursor, has_more, changes}`. Raises Malformed for a broken cursor, CursorExpired for one
+    of another history of the database.
+    """
     epoch: str = session.execute(_EPOCH).scalar_one()
     horizon = session.execute(_HORIZON).one()
     start = _Position(horizon.settled, -1, UUID(int=0))
