@@ -100,9 +100,7 @@ def order_at(session: Session, place: str, kind: str = "reread", **more: Any) ->
     """An order at a place, due in four hours."""
     account = f"A{place[2:]}"
     due = clock.now(session) + timedelta(hours=4)
-    return orders.open_order(
-        session, type=kind, by="user:test@example.org", account=account, due_by=due, **more
-    ).order
+    return orders.open_order(session, type=kind, by="user:test@example.org", account=account, due_by=due, **more).order
 
 
 @pytest.fixture
@@ -118,7 +116,12 @@ def town(live: Live) -> Town:
         for number in range(1, 7):
             place, lon = f"SP{number}", 0.2 + 0.25 * number
             factories.service_point(
-                session, place, zone="Z1" if lon < 1 else "Z2", lon=lon, lat=0.3 + 0.07 * number, address=f"{number} Mill Lane"
+                session,
+                place,
+                zone="Z1" if lon < 1 else "Z2",
+                lon=lon,
+                lat=0.3 + 0.07 * number,
+                address=f"{number} Mill Lane",
             )
             factories.account(session, f"A{number}", at=place, source_id=source.id, name=f"Customer {number}")
             factories.meter(session, f"M{number}", at=place)
