@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasPath,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from sqlalchemy.orm import Session
 
 from hub import changes, clock
@@ -61,6 +71,17 @@ class Window(_Body):
         return self
 
 
+def _lon_lat(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {"lon", "lat"}:
+        return (value["lon"], value["lat"])
+    return value
+
+
+Lon = Annotated[float, Field(ge=-180, le=180)]
+Lat = Annotated[float, Field(ge=-90, le=90)]
+Place = Annotated[tuple[Lon, Lat], BeforeValidator(_lon_lat)]
+
+
 class NewOrder(_Body):
     """An order opened by hand: a type and a place (service point, account, meter or position)."""
 
@@ -68,7 +89,7 @@ class NewOrder(_Body):
     account: Key | None = None
     service_point: Key | None = None
     meter: Key | None = None
-    position: tuple[Annotated[float, Field(ge=-180, le=180)], Annotated[float, Field(ge=-90, le=90)]] | None = None
+    position: Place | None = None
     reference: Key | None = None
     not_before: Time | None = None
     due_by: Time | None = None
@@ -93,12 +114,16 @@ class HoldReason(_Body):
     citation: Annotated[str, Field(max_length=400)] | None = None
 
 
+def _as_reason(value: Any) -> Any:
+    return {"text": value} if isinstance(value, str) else value
+
+
 class HoldBody(_Body):
     """A hold: `reasons`, or a `reason` in words (with a `code`), and until when."""
 
     reason: Annotated[str, Field(min_length=1, max_length=400)] | None = None
     code: Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,39}$")] | None = None
-    reasons: list[HoldReason] = Field(default_factory=list, max_length=20)
+    reasons: list[Annotated[HoldReason, BeforeValidator(_as_reason)]] = Field(default_factory=list, max_length=20)
     earliest_at: Time | None = Field(None, validation_alias=AliasChoices("earliest_at", "until"))
 
 
@@ -118,7 +143,7 @@ class CompleteBody(_Body):
     """A completion on a crew's behalf: how it was told, when it was done, and the answers to the type's form."""
 
     via: Literal["radio", "paper"] = "radio"
-    at: Time | None = None
+    at: Time | None = Field(None, validation_alias=AliasChoices("at", "observed_at"))
     answers: dict[str, Any]
     position: dict[str, float | None] | None = None
 
@@ -127,9 +152,10 @@ class UnableBody(_Body):
     """Why a crew could not do it."""
 
     via: Literal["radio", "paper"] = "radio"
-    at: Time | None = None
-    code: Key
-    remark: Text | None = None
+    at: Time | None = Field(None, validation_alias=AliasChoices("at", "observed_at"))
+    code: Key = Field(validation_alias=AliasChoices("code", AliasPath("answers", "code")))
+    remark: Text | None = Field(None, validation_alias=AliasChoices("remark", AliasPath("answers", "remark")))
+    answers: dict[str, Any] | None = None
 
 
 class BulkItem(_Body):

@@ -164,6 +164,23 @@ def test_what_cannot_be_taken_is_named(desk: Desk) -> None:
         assert desk.http.get(f"/api/v1/work-orders/{path}").status_code == 404, path
 
 
+def test_bodies_may_be_spelled_in_several_ways(desk: Desk) -> None:
+    placed = desk.http.post("/api/v1/work-orders", json={"type": "reread", "position": {"lon": 0.25, "lat": 0.25}})
+    assert placed.status_code == 201 and placed.json()["position"] == [0.25, 0.25]
+    order = desk.open()
+    held = desk.do(order["id"], "hold", {"reasons": ["wait"], "until": "2026-03-12T00:00:00Z"}).json()
+    assert (held["reasons"][0]["text"], held["earliest_at"]) == ("wait", "2026-03-12T00:00:00Z")
+    desk.do(order["id"], "release")
+    desk.do(order["id"], "assign", {"crew_id": str(desk.north)})
+    told = {
+        "via": "radio",
+        "observed_at": "2026-03-10T09:00:00Z",
+        "answers": {"code": "wrong_address", "remark": "no 12"},
+    }
+    ended = desk.do(order["id"], "unable", told).json()
+    assert ended["status"] == "unable" and ended["completion"]["answers"]["remark"] == "no 12"
+
+
 def test_lists_are_narrowed_and_paged(desk: Desk) -> None:
     first = desk.open()
     second = desk.open("move_in", service_point="SP2", account="A2", reference="R-7")
