@@ -119,6 +119,17 @@ def list_device_readings(
     return Json(reading_shapes.readings_page(rows, limit))
 
 
+@router.get("/{device}/alarms")
+def list_device_alarms(
+    device: str,
+    session: Tx,
+    who: Principal = allow(*READERS),
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Json:
+    """Alarm words a device sent, newest first, with the readings and alone."""
+    return Json({"items": lookups.alarms(session, device, limit=limit), "next_cursor": None})
+
+
 @router.get("/{device}/raw-messages")
 def list_device_raw_messages(
     device: str,

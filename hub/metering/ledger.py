@@ -92,13 +92,23 @@ def keep(session: Session, rows: Sequence[Raw]) -> list[int]:
 
 def already_kept(session: Session, keys: Sequence[tuple[str | None, str, bytes]], *, before: datetime) -> list[bool]:
     """For each (device, topic, payload): whether the same bytes were kept from the same topic within a day."""
+    # two joins, because only a plain equality and a plain IS NULL can use the index on (device, received_at)
     found = raw_of(session).execute(
-        "SELECT EXISTS (SELECT FROM raw_message r WHERE r.device IS NOT DISTINCT FROM u.device AND r.topic = u.topic"
-        " AND r.payload = u.payload AND r.received_at > %s) FROM unnest(%b::text[], %b::text[], %b::bytea[])"
-        " WITH ORDINALITY u(device, topic, payload, position) ORDER BY u.position",
-        [before - _REDELIVERY, *_columns([(device, storable_text(topic), payload) for device, topic, payload in keys])],
+        "WITH u AS MATERIALIZED (SELECT * FROM unnest(%(devices)b::text[], %(topics)b::text[], %(payloads)b::bytea[])"
+        " WITH ORDINALITY u(device, topic, payload, position))"
+        " SELECT u.position FROM u JOIN raw_message r ON r.device = u.device AND r.topic = u.topic"
+        " AND r.payload = u.payload WHERE r.received_at > %(since)s"
+        " UNION SELECT u.position FROM u JOIN raw_message r ON r.topic = u.topic AND r.payload = u.payload"
+        " WHERE u.device IS NULL AND r.device IS NULL AND r.received_at > %(since)s",
+        {
+            "devices": [device for device, _, _ in keys],
+            "topics": [storable_text(topic) for _, topic, _ in keys],
+            "payloads": [payload for _, _, payload in keys],
+            "since": before - _REDELIVERY,
+        },
     )
-    return [row[0] for row in found]
+    known = {row[0] for row in found}
+    return [position in known for position in range(1, len(keys) + 1)]
 
 
 def book(

@@ -31,6 +31,8 @@ _READING = (
     Reading.received_at,
     Reading.repeats,
 )
+# Flags that are our judgement of a reading, not the device's word.
+_JUDGEMENTS = frozenset({"clock_ahead", "clock_behind", "beyond_dials"})
 
 
 def of_meter(
@@ -60,8 +62,12 @@ def of_device(
     limit: int = 100,
 ) -> Sequence[Any]:
     """Readings of the meters a device reported, while it reported them, newest first. Raises NotFound."""
-    key = devices.entries_of(session, device)[0].device
-    query = (
+    query = _of_device(devices.entries_of(session, device)[0].device)
+    return session.execute(_paged(query, begins, ends, after, limit)).all()
+
+
+def _of_device(key: str) -> Any:
+    return (
         select(*_READING)
         .distinct()
         .join(Meter, Meter.id == Reading.meter_id)
@@ -75,7 +81,6 @@ def of_device(
         )
         .where(Device.device == key)
     )
-    return session.execute(_paged(query, begins, ends, after, limit)).all()
 
 
 def gaps(session: Session, device: str, *, days: int = 31) -> list[dict[str, Any]]:
@@ -123,6 +128,31 @@ def raw_messages(
     if after is not None:
         query = query.where(tuple_(RawMessage.received_at, RawMessage.id) < after)
     return session.execute(query.order_by(RawMessage.received_at.desc(), RawMessage.id.desc()).limit(limit)).all()
+
+
+def alarms(session: Session, device: str, *, limit: int = 100) -> list[dict[str, Any]]:
+    """Alarm words a device sent lately, newest first: `{at, alarms, raw_message}`; from readings and from bare alarms.
+
+    A word is what the device said at that time: some latch for weeks, so the same word comes again and again.
+    """
+    found = []
+    for row in session.execute(
+        _of_device(devices.entries_of(session, device)[0].device)
+        .where(func.cardinality(Reading.flags) > 0)
+        .order_by(Reading.measured_at.desc())
+        .limit(5 * limit)
+    ):
+        words = [flag for flag in row.flags if not flag.startswith("q:") and flag not in _JUDGEMENTS]
+        if words:
+            found.append({"at": row.measured_at, "alarms": words, "raw_message": row.raw_id})
+    events = session.execute(
+        select(RawMessage.id)
+        .where(RawMessage.device == devices.key(device), RawMessage.disposition == "event_only")
+        .order_by(RawMessage.received_at.desc())
+        .limit(limit)
+    )
+    found += readings.alarms_of(session, [raw_id for (raw_id,) in events])
+    return sorted(found, key=lambda one: one["at"], reverse=True)[:limit]
 
 
 def quarantine(

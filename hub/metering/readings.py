@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -57,6 +57,7 @@ class _Opened:
     adapter: str | None = None
     envelopes: list[Envelope] = field(default_factory=list)
     readings: list[MeterReading] = field(default_factory=list)
+    alarms: list[MeterReading] = field(default_factory=list)
     refused: list[tuple[int, Refused]] = field(default_factory=list)
     disposition: str = "no_reading"
     reason: str | None = None
@@ -128,6 +129,17 @@ def replay_claimed(session: Session, *, limit: int = 2000) -> int:
     return len(ids)
 
 
+def alarms_of(session: Session, raw_ids: Collection[int]) -> list[dict[str, Any]]:
+    """The alarms in kept messages: `{at, alarms, raw_message}`; `at` is the arrival where the device gave no time."""
+    opened = _arrivals(session, ledger.kept_messages(session, raw_ids))
+    _decode(session, opened)
+    return [
+        {"at": alarm.measured_at or one.received_at, "alarms": list(alarm.flags), "raw_message": one.message.raw_id}
+        for one in opened
+        for alarm in one.alarms
+    ]
+
+
 def keep_unread(session: Session, message: Message, reason: str) -> None:
     """Keep a message without reading it, with a quarantine entry of that reason."""
     one = _Opened(message, 0, _arrivals(session, [message])[0].received_at, disposition="quarantine", reason=reason)
@@ -177,6 +189,7 @@ def _decode_one(one: _Opened, known: dict[str, list[devices.Profile]]) -> None:
         _, decoded = decode.decode_envelope(envelope, config)
         base = len(one.readings)
         one.readings += [reading for reading in decoded.readings if not booking.is_alarm(reading)]
+        one.alarms += [reading for reading in decoded.readings if booking.is_alarm(reading)]
         one.refused += [(base if bad.position is None else bad.position, bad) for bad in decoded.refused]
         dispositions.append((decoded.disposition, decoded))
         if decoded.disposition == "quarantine" and envelope.device and not entries:

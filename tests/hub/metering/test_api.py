@@ -109,6 +109,14 @@ def test_an_unclaimed_device_is_listed_and_its_messages_are_booked_when_it_is_re
     assert entry["device"] == "d1"
 
 
+def test_alarm_words_are_listed(http: httpx.Client) -> None:
+    register(http)
+    batch = [item(1, today(1)), item(2, today(2), flags=["leak", "q:estimated"])]
+    http.post("/api/v1/readings", json={"readings": batch})
+    (alarm,) = http.get("/api/v1/devices/D1/alarms").json()["items"]
+    assert (alarm["alarms"], datetime.fromisoformat(alarm["at"])) == (["leak"], today(2))
+
+
 def test_missing_sequence_numbers_are_shown(http: httpx.Client) -> None:
     register(http)
     batch = [item(seq, today(seq), seq=seq) for seq in (3, 6, 7, 9)]

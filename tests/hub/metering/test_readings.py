@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from hub import clock
-from hub.metering import devices, readings
+from hub.metering import devices, lookups, readings
 from hub.metering.readings import Batch, Message
 from hub.models import Change, Meter, Quarantine, RawMessage, Reading
 
@@ -317,3 +317,13 @@ def test_an_export_in_local_time_is_booked_once_its_time_zone_is_known(town: Ses
     assert readings.replay(town, [raw_id]).count("stored") == 2
     assert [row.measured_at.hour for row in stored(town)] == [6, 7]
     assert quarantined(town) == []
+
+
+def test_a_bare_alarm_is_kept_and_listed(town: Session) -> None:
+    devices.register(town, device="70b3d5e75e00a1b2", meter="M7", decoder="axioma_w1", by="test")
+    frame = int(NOW.timestamp()).to_bytes(4, "little") + b"\xa0"
+    uplink = {"deviceInfo": {"devEui": "70b3d5e75e00a1b2"}, "fPort": 103, "data": base64.b64encode(frame).decode()}
+    topic = "application/a/device/70b3d5e75e00a1b2/event/up"
+    batch = readings.receive(town, [Message("mqtt:test", topic, json.dumps(uplink).encode(), "chirpstack_v4")])
+    assert (batch.dispositions, stored(town)) == (["event_only"], [])
+    assert [(one["at"], one["alarms"]) for one in lookups.alarms(town, "70B3D5E75E00A1B2")] == [(NOW, ["burst"])]
