@@ -105,7 +105,7 @@ def order_at(session: Session, place: str, kind: str = "reread", **more: Any) ->
 
 @pytest.fixture
 def town(live: Live) -> Town:
-    """Two zones, six places with their accounts, meters and one re-read each, two crews, a user of every office role."""
+    """Two zones, six places with their accounts, meters and one re-read each, two crews, a user of every role."""
     with live.database.transaction() as session:
         for role in ("admin", "supervisor", "dispatcher", "billing", "analyst", "crew"):
             auth.add_user(session, email=f"{role}@example.org", name=role, role=role, password=PASSWORD)

@@ -38,7 +38,7 @@ def settle(page: Page, path: str) -> None:
 
 
 def in_every_look(page: Page) -> list[str]:
-    """Violations in light and dark, wide and narrow, and anything that a narrow window would have to scroll sideways."""
+    """Violations in light and dark, wide and narrow; a narrow window must not have to scroll sideways."""
     found = []
     for scheme, width in (("light", 1280), ("dark", 1280), ("light", 320)):
         page.emulate_media(color_scheme=scheme)

@@ -1,4 +1,4 @@
-"""What the browser is given: vendored files as locked, with their licences, colours that can be read, no address elsewhere."""
+"""What the browser is given: vendored files as locked and licensed, readable colours, no address elsewhere."""
 
 import hashlib
 import re

@@ -68,6 +68,14 @@ function result(order) {
       ${done.via ? html`<dt>Told</dt><dd>${done.via === "paper" ? "on paper" : done.via === "radio" ? "by radio" : `by ${done.via}`}</dd>` : ""}</dl></section>`;
 }
 
+function exceptions(order, host) {
+  const open = (order.exceptions ?? []).filter((one) => !one.resolved_at);
+  if (!open.length) return nothing;
+  return html`<section class="why taken-back" aria-label="To look at"><h3>${icon("alert")}Somebody has to look at this</h3>
+    ${open.map((one) => html`<p>${one.text}
+      ${host.mayDispatch ? html`<button class="button" @click=${() => host.settle(one)}>Say how it was settled…</button>` : ""}</p>`)}</section>`;
+}
+
 function charges(order) {
   if (!order.charges?.length) return nothing;
   return html`<section class="block" aria-label="Invoice lines"><h3>Invoice lines</h3>
@@ -108,7 +116,7 @@ export function orderPanel(host) {
       <button class="button quiet icon-only" aria-label="Close the order" @click=${() => host.close()}>${icon("close")}</button>
     </header>
     <div class="order-body">
-      ${takenBack(order, crew)} ${reasons(order)}
+      ${takenBack(order, crew)} ${exceptions(order, host)} ${reasons(order)}
       ${host.mayDispatch
         ? html`<div class="verbs">
             ${verbs.map((verb, index) => html`<button class="button ${index === 0 ? "primary" : verb === "cancel" ? "danger" : ""}" data-verb=${verb}

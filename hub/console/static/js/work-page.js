@@ -1,7 +1,7 @@
 // The work page: one selection shared by list, map, crews and panel; every action by mouse and by keyboard.
 
 import { LitElement, html } from "/static/vendor/lit/lit.js";
-import { explain, get } from "/static/console/js/api.js";
+import { explain, get, post } from "/static/console/js/api.js";
 import { ask, askCrew } from "/static/console/js/ask.js";
 import { completeFor, instantOf } from "/static/console/js/completion.js";
 import { mayDispatch } from "/static/console/js/context.js";
@@ -286,6 +286,18 @@ class WorkPage extends LitElement {
       await this.refused(error, order);
     } finally {
       this.busy = false;
+    }
+  }
+
+  /** Say how a matter that waited for a person was settled. */
+  async settle(matter) {
+    const told = await ask({ title: "How was it settled?", text: matter.text, button: "Settled", fields: [{ name: "text", label: "What was done", kind: "long", required: true }] });
+    if (!told) return;
+    try {
+      await post(`/api/v1/exceptions/${matter.id}/resolve`, told);
+      await this.reload();
+    } catch (error) {
+      say(explain(error), { wrong: true });
     }
   }
 
