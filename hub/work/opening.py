@@ -92,19 +92,8 @@ def open_order(
     account's order of this purpose is still on the road.
     """
     kind = catalogue.work_type(type)
-    if service_point is None and meter is not None:
-        service_point = places.point_of_meter(session, meter)
-    if service_point is None and account is not None and position is None:
-        service_point = places.point_of_account(session, account)
-    if account is None and service_point is not None:
-        account = places.account_at(session, service_point)
     _check_times({"not_before": not_before, "due_by": due_by}, appointment)
-    if service_point is None and position is None:
-        raise BadInput(
-            "It is not known where this work is.",
-            field="service_point",
-            remedy="Name a service point, a meter in place, an account that lives somewhere, or a position.",
-        )
+    account, service_point = _target(session, account, service_point, meter, position)
     steps.lock_places(session, [account], [service_point])
     _check_target(session, account, service_point, position)
     asked = _Request(
@@ -172,6 +161,29 @@ def trigger(session: Session, order: WorkOrder, event_id: UUID | None, how: str)
         session.execute(
             upsert(OrderTrigger).values(order_id=order.id, event_id=event_id, how=how).on_conflict_do_nothing()
         )
+
+
+def _target(
+    session: Session,
+    account: str | None,
+    service_point: str | None,
+    meter: str | None,
+    position: tuple[float, float] | None,
+) -> tuple[str | None, str | None]:
+    """(account, service point) of the work, each found from what else is known of it. Raises BadInput for no place."""
+    if service_point is None and meter is not None:
+        service_point = places.point_of_meter(session, meter)
+    if service_point is None and account is not None and position is None:
+        service_point = places.point_of_account(session, account)
+    if service_point is None and position is None:
+        raise BadInput(
+            "It is not known where this work is.",
+            field="service_point",
+            remedy="Name a service point, a meter in place, an account that lives somewhere, or a position.",
+        )
+    if account is None and service_point is not None:
+        account = places.account_at(session, service_point)
+    return account, service_point
 
 
 def _check_times(times: dict[str, datetime | None], appointment: tuple[datetime, datetime] | None) -> None:
