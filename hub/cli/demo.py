@@ -8,10 +8,11 @@ hub's own parts are used: people, tokens, the clock and the importers, each in a
 import contextlib
 import os
 import secrets
+import signal
 import socket
-import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import typer
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -32,7 +34,7 @@ from hub.demo.businesstime import BusinessClock
 from hub.demo.settings import FIRST_FILES, LATER_FILES, DemoSettings, write_document
 from hub.errors import ConfigurationError
 from hub.models import Change
-from hub.private import supervisor
+from hub.private import process, supervisor
 from hub.private.folder import CannotStart
 from hub.settings import Settings, load
 from hub.work import crews
@@ -89,7 +91,7 @@ def demo(
             clock.set_clock(session, business_at=_resume_at(session, told), rate=0)
         (folder / "story.json").unlink(missing_ok=True)
         hub.environment.update(told.environment(), CURBSTOP_DEMO_SPEED=str(speed), CURBSTOP_DEMO_TERMINAL=str(terminal))
-        _introduce(hub.address, told, keys)
+        threading.Thread(target=_introduce, args=(hub.address, told, keys), daemon=True).start()
         parts = [supervisor.Child(name, _part(name)) for name in ("guide", "billing", "meters")]
         return [*parts, supervisor.Child("story", supervisor.command("demo-story"), inherits=[terminal])]
 
@@ -187,6 +189,9 @@ def _found(session: Session, told: DemoSettings) -> dict[str, Any]:
 
 
 def _introduce(address: str, told: DemoSettings, keys: dict[str, Any]) -> None:
+    """Print where to go, once the tour answers there."""
+    while not _answers(told.guide_url):
+        time.sleep(0.2)
     lines = [
         "",
         "  L-Town is being prepared; everything answers already.",
@@ -206,6 +211,13 @@ def _introduce(address: str, told: DemoSettings, keys: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(address, timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
 # --- the story ----------------------------------------------------------------------------------------------------
 
 
@@ -214,10 +226,9 @@ def demo_story() -> None:
     settings, told = load(), DemoSettings.from_environment()
     # From here on "standard error" is the visitor's terminal, and the log stays with the hub's own processes.
     os.dup2(int(os.environ["CURBSTOP_DEMO_TERMINAL"]), 2)
-    try:
-        subprocess.run(_part("prepare"), check=True, stdin=subprocess.DEVNULL)
-    except subprocess.CalledProcessError as error:
-        raise CannotStart("The town could not be prepared: see above, then start the demo again.") from error
+    preparing = process.spawn(_part("prepare"), dies_with=signal.SIGTERM, log=2, environment=os.environ)
+    if preparing.wait() != 0:
+        raise CannotStart("The town could not be prepared: see above, then start the demo again.")
     story = _Story(settings, told, float(os.environ["CURBSTOP_DEMO_SPEED"]))
     story.bring_in(FIRST_FILES)
     story.begin()

@@ -150,7 +150,7 @@ def _moves(town: Town, others: list[Customer], random: np.random.Generator) -> l
     """People move into the empty homes and out of others: a few at opening time, then through the week."""
     events = []
     empty = [c for c in town.customers if c.empty]
-    leaving = [others[int(i)] for i in random.choice(len(others), size=70, replace=False)]
+    leaving = [others[int(i)] for i in random.choice(len(others), size=min(70, len(others)), replace=False)]
     for number, (c, at) in enumerate(zip(empty, _moments(3 * len(empty))[::3], strict=True)):
         name = names.person(random)
         index = len(town.customers) + number
@@ -181,7 +181,7 @@ def _moves(town: Town, others: list[Customer], random: np.random.Generator) -> l
 def _doubted_readings(others: list[Customer], meters: Meters, random: np.random.Generator) -> list[dict[str, Any]]:
     """Readings that billing cannot believe, and some that customers dispute."""
     events = []
-    chosen = [others[int(i)] for i in random.choice(len(others), size=180, replace=False)]
+    chosen = [others[int(i)] for i in random.choice(len(others), size=min(180, len(others)), replace=False)]
     for number, (c, at) in enumerate(zip(chosen, _moments(len(chosen)), strict=True)):
         at += timedelta(minutes=3)
         seen = at.replace(hour=9, minute=0) - timedelta(days=1)

@@ -300,10 +300,13 @@ def _zone_meters(parts: dict[str, Series], run: _Run) -> dict[str, Series]:
     return {"M1": inlet * share, "M2": inlet * (1 - share), "M3": third, "M4": fourth}
 
 
+_GROUPS = ("class_factor", "zone_meter_m3", "components", "leak_m3", "pressure_m")
+
+
 def save(water: Water, path: Path) -> None:
     """Write the result to one file, complete or not at all."""
     arrays: dict[str, Any] = {"tank_level_m": water.tank_level_m}
-    for group in ("class_factor", "zone_meter_m3", "components", "leak_m3", "pressure_m"):
+    for group in _GROUPS:
         arrays |= {f"{group}|{name}": series for name, series in getattr(water, group).items()}
     about = {
         "version": VERSION,
@@ -326,11 +329,11 @@ def load(path: Path) -> Water | None:
             about = json.loads(stored["about"].tobytes())
             if about["version"] != VERSION:
                 return None
-            groups: dict[str, dict[str, Series]] = {}
+            groups: dict[str, dict[str, Series]] = {group: {} for group in _GROUPS}
             for key in stored.files:
                 if "|" in key:
                     group, name = key.split("|", 1)
-                    groups.setdefault(group, {})[name] = stored[key]
+                    groups[group][name] = stored[key]
             return Water(
                 hours=about["hours"],
                 leaks=[Leak(**leak) for leak in about["leaks"]],

@@ -1,5 +1,7 @@
 """The simulated water closes, leaks as its holes say, and is the same every time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -74,7 +76,7 @@ def test_the_same_again(network: Network) -> None:
     assert np.array_equal(first.zone_meter_m3["M1"], second.zone_meter_m3["M1"])
 
 
-def test_a_stored_result_comes_back(water: Water, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_stored_result_comes_back(water: Water, tmp_path: Path) -> None:
     save(water, tmp_path / "water.npz")
     again = load(tmp_path / "water.npz")
     assert again is not None
@@ -82,7 +84,13 @@ def test_a_stored_result_comes_back(water: Water, tmp_path) -> None:  # type: ig
     assert np.array_equal(again.component("net_inflow", "C"), water.component("net_inflow", "C"))
 
 
-def test_a_broken_or_foreign_file_is_simulated_anew(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_water_without_leaks_is_kept_too(still_water: Water, tmp_path: Path) -> None:
+    save(still_water, tmp_path / "water.npz")
+    again = load(tmp_path / "water.npz")
+    assert again is not None and again.leaks == [] and again.leak_m3 == {}
+
+
+def test_a_broken_or_foreign_file_is_simulated_anew(tmp_path: Path) -> None:
     path = tmp_path / "water.npz"
     path.write_bytes(b"PK\x03\x04 not really")
     assert load(path) is None
