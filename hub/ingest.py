@@ -171,7 +171,8 @@ class Inbox:
         """
         with self._lock:
             for one in deliveries:
-                if one.generation == self._generation:
+                # what came at QoS 0 has no packet id, and acknowledging one would be a protocol error
+                if one.mid and one.generation == self._generation:
                     client.ack(one.mid, 1)
 
 
@@ -313,8 +314,13 @@ class Ingest:
         client.subscribe([(one.filter, options) for one in self.wanted])
         self.connected.set()
 
-    def _on_subscribe(self, *_: Any) -> None:
+    def _on_subscribe(
+        self, client: mqtt.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
+    ) -> None:
         """From here on the broker keeps for us whatever is sent."""
+        refused = [one.filter for one, reason in zip(self.wanted, reasons, strict=False) if reason.is_failure]
+        if refused:
+            log.error("the broker refuses topics", name=self.name, filters=refused)
         log.info("ingest subscribed", name=self.name)
         if self.on_subscribed is not None:
             self.on_subscribed()
@@ -334,7 +340,7 @@ class Ingest:
         if len(self.wanted) > 1:
             adapter = next((one.adapter for one in self.wanted if mqtt.topic_matches_sub(one.filter, topic)), None)
         self.inbox.put(
-            arrived.mid,
+            arrived.mid if arrived.qos else 0,
             Message(
                 f"mqtt:{self.name}",
                 topic,

@@ -91,6 +91,21 @@ def test_readings_are_committed_once_and_poison_does_not_stall(
     client.loop_stop()
 
 
+def test_publishers_at_qos_0_do_not_disturb_the_connection(
+    running: Any, metered: Database, broker: PrivateBroker, names: tuple[str, str]
+) -> None:
+    client = publisher(broker.url)
+    for number in range(20):
+        client.publish(names[1], message(reading("d1", number, hour(number))), qos=0)
+    until(lambda: count(metered, "reading") == 20)
+    publish_all(client, names[1], [message(reading("d2", n, hour(n))) for n in range(20)])
+    until(lambda: count(metered, "reading") == 40)
+    # a broken connection would have brought something twice
+    assert count(metered, "raw_message") == 40
+    client.disconnect()
+    client.loop_stop()
+
+
 def test_twenty_kills_lose_and_double_nothing(metered: Database, broker: PrivateBroker, names: tuple[str, str]) -> None:
     chance = random.Random(20)
     process = start_ingest(metered.url, broker.url, name=names[0], topics=[f"{names[1]}=plain"])
