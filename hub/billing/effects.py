@@ -34,6 +34,7 @@ from adapters.contracts import (
     ServiceRequested,
 )
 from hub import accounts
+from hub.accounts import Word
 from hub.billing import answers, sources
 from hub.billing.arrivals import Arrival, Outcome, Park
 from hub.errors import NotFound
@@ -170,8 +171,9 @@ def _delinquent(session: Session, arrival: Arrival, data: Delinquent) -> Outcome
     }
     if not accounts.record_fact(session, number, accounts.DELINQUENCY, wish, stamp):
         return Outcome("superseded", "A later word on this delinquency is known.")
-    if reference is not None and _is_cancelled(session, arrival, reference):
-        accounts.record_fact(session, number, accounts.SETTLED, {"why": "cancelled"}, stamp)
+    cancelled = None if reference is None else _cancellation(session, arrival, reference)
+    if cancelled is not None:
+        accounts.record_fact(session, number, accounts.SETTLED, {"why": "cancelled"}, cancelled.stamp)
         return Outcome("superseded", f"{reference} was cancelled.")
     known = accounts.facts(session, number)
     assert known is not None
@@ -290,7 +292,7 @@ def _requested(session: Session, arrival: Arrival, data: ServiceRequested) -> Ou
             fact, value = accounts.REQUEST + reference, {"state": "requested", "work_type": data.work_type}
             if not accounts.record_fact(session, arrival.account, fact, value, arrival.stamp):
                 return Outcome("superseded", f"A later word on {reference} is known.")
-        elif _is_cancelled(session, arrival, reference):
+        elif answers.cancelled_without_account(session, arrival.source_id, reference, arrival.event.at):
             return Outcome("superseded", f"{reference} was cancelled.")
     point = data.service_point
     if point is not None or data.position is None:
@@ -326,12 +328,11 @@ def _cancelled(session: Session, arrival: Arrival, data: ServiceCancelled) -> Ou
     return Outcome("applied", detail=detail | {"orders": [steering.touch(order, "withdrew") for order in ended]})
 
 
-def _is_cancelled(session: Session, arrival: Arrival, reference: str) -> bool:
-    """Whether a cancellation of the reference, newer than this event, came before it."""
-    if arrival.event.account is None:
-        return answers.cancelled_without_account(session, arrival.source_id, reference, arrival.event.at)
+def _cancellation(session: Session, arrival: Arrival, reference: str) -> Word | None:
+    """The cancellation of the reference, newer than this event, that came before it."""
     word = accounts.words_of(session, [arrival.account])[arrival.account].get(accounts.REQUEST + reference)
-    return word is not None and word.value["state"] == "cancelled" and not arrival.stamp.newer_than(word.stamp)
+    cancelled = word is not None and word.value["state"] == "cancelled"
+    return word if word is not None and cancelled and not arrival.stamp.newer_than(word.stamp) else None
 
 
 def _heartbeat(session: Session, arrival: Arrival, data: Heartbeat) -> Outcome:

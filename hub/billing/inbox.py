@@ -24,7 +24,7 @@ from hub import accounts, changes, clock
 from hub.billing import effects, sources
 from hub.billing.arrivals import Arrival, Outcome, Park
 from hub.billing.understanding import ADAPTERS
-from hub.db import Database, new_id, raw_of
+from hub.db import Database, new_id, raw_of, wake
 from hub.errors import Conflict, CurbstopError, NotAuthenticated, NotFound, storable, storable_text
 from hub.models import Account, BillingEvent, WorkOrder
 from hub.work import lifecycle, shutoffs, steps
@@ -91,12 +91,10 @@ def receive(session: Session, *, sender: Sender, webhook_id: str, body: bytes) -
         heading, problem = error.heading, error
     event_id = new_id()
     row = connection.execute(
-        "WITH kept AS ("
-        " INSERT INTO billing_event (id, source_id, webhook_id, body, body_hash, type, account, seq, at,"
+        "INSERT INTO billing_event (id, source_id, webhook_id, body, body_hash, type, account, seq, at,"
         " status, reason, outcome, processed_at)"
         " VALUES (%s, %s, %s, %b, %b, %s, %s, %s, %s, %s, %s, %s, CASE WHEN %s THEN business_now() END)"
-        " ON CONFLICT (source_id, webhook_id) DO NOTHING RETURNING id)"
-        " SELECT id, pg_notify(%s, '') FROM kept",
+        " ON CONFLICT (source_id, webhook_id) DO NOTHING RETURNING id",
         (
             event_id,
             sender.id,
@@ -108,10 +106,10 @@ def receive(session: Session, *, sender: Sender, webhook_id: str, body: bytes) -
             str(problem) if problem else None,
             Jsonb({"code": problem.reason}) if problem else None,
             problem is not None,
-            CHANNEL,
         ),
     ).fetchone()
     if row is not None:
+        wake(session, CHANNEL)
         if problem is not None:
             _record(session, event_id, sender.name, heading, Outcome("parked", str(problem), {"code": problem.reason}))
         return Received(event_id, True, True, problem)
@@ -356,7 +354,7 @@ def _pend(session: Session, event_ids: Sequence[UUID]) -> None:
         .where(BillingEvent.id.in_(event_ids))
         .values(status="pending", attempts=0, next_attempt_at=func.clock_timestamp(), reason=None, outcome=None)
     )
-    session.execute(select(func.pg_notify(CHANNEL, "")))
+    wake(session, CHANNEL)
 
 
 # Parked messages whose account, place, meter or charge has become known since, by an event or an import.

@@ -170,8 +170,14 @@ class Pack(BaseModel):
 
     name: str
     title: str
-    rule: tuple[Rule, ...] = Field(min_length=1)
+    rule: tuple[Rule, ...]
     fee_cap: tuple[FeeCap, ...] = ()
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> "Pack":
+        if not self.rule:
+            raise ValueError("a pack needs at least one [[rule]]")
+        return self
 
     def rules(self, day: date, premise_class: str | None) -> list[Rule]:
         """The rules in force on a local day for a place of that class."""
