@@ -239,6 +239,9 @@ class _Period:
         assumptions: Assumptions,
     ) -> None:
         self.connection = raw_of(session)
+        # wide sorts in memory; compiling such a statement takes longer than running it
+        self.connection.execute("SET LOCAL work_mem = '64MB'")
+        self.connection.execute("SET LOCAL jit = off")
         self.start, self.end = start, end
         self.time_zone = time_zone
         self.assumptions = assumptions
@@ -356,7 +359,7 @@ class _Period:
         if key not in self._flows:
             window = {"lower": lower, "upper": upper}
             volumes = {
-                row["span_id"]: row
+                (row["installation"], row["meter_id"]): row
                 for row in self._rows(("zone_spans.sql", "register_volumes.sql", "zone_volumes.sql"), window)
             }
             installed = self._rows(("zone_meters.sql",), window)
@@ -366,7 +369,7 @@ class _Period:
             self._flows[key] = [self._flow(rows, volumes) for rows in by_installation.values()]
         return self._flows[key]
 
-    def _flow(self, registers: list[dict[str, Any]], volumes: dict[str, dict[str, Any]]) -> Flow:
+    def _flow(self, registers: list[dict[str, Any]], volumes: dict[tuple[str, int], dict[str, Any]]) -> Flow:
         first = registers[0]
         flow = Flow(
             serial=first["serial"],
@@ -383,7 +386,8 @@ class _Period:
             last_at=None,
         )
         counting = [row for row in registers if row["register"] != "volume_interval"]
-        heard = [(row, volumes[row["span_id"]]) for row in counting if row["span_id"] in volumes]
+        keyed = [(row, volumes.get((row["installation"], row["meter_id"]))) for row in counting]
+        heard = [(row, volume) for row, volume in keyed if volume is not None]
         if any(volume["first_at"] for _, volume in heard):
             forward = [volume for row, volume in heard if row["register"] != "volume_reverse"]
             flow.registered_m3 = sum(

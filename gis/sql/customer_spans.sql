@@ -4,7 +4,7 @@ WITH zone_window AS (
     SELECT * FROM unnest(%(zones)s::text[], %(lowers)s::timestamptz[], %(uppers)s::timestamptz[]) AS w (zone, lower, upper)
 ),
 span AS (
-    SELECT i.id::text || '/' || m.id AS span_id, m.id AS meter_id, i.serial, p.id AS service_point, p.zone, m.register,
+    SELECT row_number() OVER ()::int AS span_id, m.id AS meter_id, i.serial, p.id AS service_point, p.zone, m.register,
            m.purpose, greatest(i.installed_at, w.lower) AS lower,
            least(coalesce(i.removed_at + interval '1 day', 'infinity'), w.upper) AS upper,
            i.installed_at AS starts, coalesce(i.removed_at + interval '1 day', 'infinity') AS ends,

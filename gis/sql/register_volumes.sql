@@ -1,14 +1,14 @@
 -- The volume that passed each register of `span` within [lower, upper), from readings of counting registers.
 --
--- span(span_id, meter_id, lower, upper, starts, ends, open_ended, modulus_m3) is put in front as a common table
--- expression; the result is the common table expression `register_volume`. `starts` and `ends` bound the readings that belong to this installation; `open_ended` says that the
--- meter was still there at `upper`, so that a missing tail may be extrapolated.
+-- span(span_id, meter_id, lower, upper, starts, ends, modulus_m3) is put in front as a common table expression; the
+-- result is the common table expression `register_volume`. `starts` and `ends` bound the readings that belong to this
+-- installation.
 --
 -- A fall of the register is a rollover (near a known modulus, and plausible against the meter's own history), a little
 -- backflow, or a break (reset, exchange without record): breaks count nothing and are not covered. A single reading
 -- that stands out against both its neighbours is a misread and is passed over. Estimates never count.
 , raw AS (
-    SELECT s.span_id, s.lower, s.upper, s.open_ended, s.modulus_m3, r.measured_at AS at, r.value_m3::float8 AS v
+    SELECT s.span_id, s.lower, s.upper, s.modulus_m3, r.measured_at AS at, r.value_m3::float8 AS v
     FROM span s
     CROSS JOIN LATERAL (
         (
@@ -36,31 +36,31 @@ marked AS (
     FROM raw WINDOW w AS (PARTITION BY span_id ORDER BY at)
 ),
 step AS (
-    SELECT span_id, lower, upper, open_ended, modulus_m3, at, v,
-           lag(at) OVER w AS since, lag(v) OVER w AS previous,
-           count(*) OVER (PARTITION BY span_id) AS readings,
-           row_number() OVER (PARTITION BY span_id ORDER BY at DESC) AS from_last
+    SELECT span_id, lower, upper, modulus_m3, at, v, lag(at) OVER w AS since, lag(v) OVER w AS previous,
+           count(*) OVER (PARTITION BY span_id) - row_number() OVER w AS later
     FROM marked
     WHERE NOT coalesce(after >= before AND (v > after + 1 OR v < before - 1), false)
     WINDOW w AS (PARTITION BY span_id ORDER BY at)
 ),
-history AS (
-    SELECT span_id, count(*) AS steps,
-           sum(v - previous) / nullif(sum(extract(epoch FROM at - since)), 0) AS m3_per_s
-    FROM step WHERE v >= previous GROUP BY span_id
+paced AS (
+    SELECT step.*, extract(epoch FROM at - since)::float8 AS length_s,
+           -- the meter's own history, for the plausibility of a rollover
+           count(*) FILTER (WHERE v >= previous) OVER h AS steps,
+           sum(v - previous) FILTER (WHERE v >= previous) OVER h
+               / nullif(sum(extract(epoch FROM at - since)) FILTER (WHERE v >= previous) OVER h, 0)::float8 AS m3_per_s
+    FROM step WINDOW h AS (PARTITION BY span_id)
 ),
 passed AS (
-    SELECT step.*, extract(epoch FROM at - since)::float8 AS length_s,
+    SELECT paced.*,
            CASE
                WHEN v >= previous THEN v - previous
                WHEN modulus_m3 IS NOT NULL AND previous > modulus_m3 / 2 AND v - previous + modulus_m3 <=
-                    CASE WHEN h.steps >= 2 THEN 10 * h.m3_per_s * extract(epoch FROM at - since) + 10
-                         ELSE modulus_m3 / 10 END
+                    CASE WHEN steps >= 2 THEN 10 * m3_per_s * length_s + 10 ELSE modulus_m3 / 10 END
                    THEN v - previous + modulus_m3
                WHEN previous - v <= 1 THEN v - previous
            END AS m3,
            greatest(0, extract(epoch FROM least(at, upper) - greatest(since, lower)))::float8 AS inside_s
-    FROM step LEFT JOIN history h USING (span_id)
+    FROM paced
     WHERE since IS NOT NULL
 ),
 register_volume AS (
@@ -74,9 +74,8 @@ register_volume AS (
            max(at) FILTER (WHERE m3 IS NOT NULL AND inside_s > 0) AS last_at,
            max(at) AS newest_at,
            -- the rate that stands for a missing tail: the last three read-to-read volumes
-           (sum(m3) FILTER (WHERE from_last <= 3) / nullif(sum(length_s) FILTER (WHERE from_last <= 3 AND m3 IS NOT NULL), 0))
-               ::float8 AS recent_m3_per_s,
-           bool_or(open_ended) AS open_ended
+           (sum(m3) FILTER (WHERE later < 3) / nullif(sum(length_s) FILTER (WHERE later < 3 AND m3 IS NOT NULL), 0))
+               ::float8 AS recent_m3_per_s
     FROM passed
     GROUP BY span_id
 )

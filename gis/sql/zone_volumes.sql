@@ -1,1 +1,2 @@
-SELECT * FROM register_volume
+SELECT s.installation::text AS installation, s.meter_id, r.*
+FROM span s JOIN register_volume r USING (span_id)
