@@ -31,6 +31,9 @@ LOW_DISK_BYTES = 2 * 2**30
 CLOCK_TOLERANCE_S = 2.0
 OLDEST_SERVER = 130000
 ANSWER_S = 10.0
+# Brokers without such figures, or that do not show them, are not waited for longer.
+FIGURES_S = 5.0
+DROPPED_TOPIC = "$SYS/broker/publish/messages/dropped"
 
 
 @dataclass(frozen=True)
@@ -190,15 +193,25 @@ def mqtt_broker(settings: Settings) -> Iterator[Finding]:
         if url is None:
             yield ok("broker", f"private, not running; `curbstop up` starts it with {program}")
             return
-    refusal = connection_refused(url)
-    if refusal is None:
-        yield ok("broker", f"{named} ({shown(url)}) answers")
-    else:
+    dropped: list[int] = []
+    refusal = connection_refused(url, dropped)
+    if refusal is not None:
         yield bad("broker", f"{named} ({shown(url)}) {refusal}")
+    elif dropped and dropped[-1]:
+        yield warn(
+            "broker",
+            f"{named} ({shown(url)}) answers, and has dropped {dropped[-1]} messages since it started: its queue was "
+            "full. Keep an ingest running, and ask the gateways to send the missing days again.",
+        )
+    else:
+        yield ok("broker", f"{named} ({shown(url)}) answers")
 
 
-def connection_refused(url: str) -> str | None:
-    """None when an MQTT client may connect to `url`, else why not, with the remedy."""
+def connection_refused(url: str, dropped: list[int] | None = None) -> str | None:
+    """None when an MQTT client may connect to `url`, else why not, with the remedy.
+
+    What the broker says it has dropped (Mosquitto tells it under $SYS, to those who may read that) goes into `dropped`.
+    """
     parts = urlsplit(url)
     secure = parts.scheme == "mqtts"
     if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
@@ -209,9 +222,18 @@ def connection_refused(url: str) -> str | None:
 
     def connected(_client: mqtt.Client, _data: object, _flags: object, reason: object, _properties: object) -> None:
         answer.append(str(reason))
+        if dropped is None or str(reason) != "Success":
+            done.set()
+        else:
+            client.subscribe(DROPPED_TOPIC)
+
+    def counted(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        if dropped is not None and message.payload.isdigit():
+            dropped.append(int(message.payload))
         done.set()
 
     client.on_connect = connected
+    client.on_message = counted
     if parts.username:
         client.username_pw_set(parts.username, parts.password)
     if secure:
@@ -221,7 +243,7 @@ def connection_refused(url: str) -> str | None:
     except (OSError, socket.gaierror) as error:
         return f"does not answer ({error}): start the broker, or correct the address."
     client.loop_start()
-    done.wait(ANSWER_S)
+    done.wait(ANSWER_S if dropped is None else FIGURES_S)
     client.disconnect()
     client.loop_stop()
     if not answer:

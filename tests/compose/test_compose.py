@@ -87,6 +87,8 @@ def test_the_images_packages_are_those_that_are_tested() -> None:
     def pinned(name: str) -> set[str]:
         return set(re.findall(r"^([a-z0-9._-]+==[^ ;\\]+)", (ROOT / name).read_text(), re.MULTILINE))
 
+    for name in ("requirements.lock", "requirements-image.lock"):
+        assert not re.search(r"://|file:", (ROOT / name).read_text()), f"{name} names an address"
     assert len(pinned("requirements-image.lock")) > 30
     assert pinned("requirements-image.lock") <= pinned("requirements.lock")
 

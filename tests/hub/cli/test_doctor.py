@@ -58,6 +58,14 @@ def test_servers_that_do_not_answer_are_named(set_up: Path, monkeypatch: pytest.
     assert "secret" not in broken
 
 
+def test_messages_that_the_broker_dropped_are_told(set_up: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seen(_url: str, dropped: list[int]) -> None:
+        dropped.append(7)
+
+    monkeypatch.setattr(doctor, "connection_refused", seen)
+    assert "has dropped 7 messages" in found("warn")
+
+
 def test_a_server_that_speaks_something_else_is_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "mqtt://user:password@host" in str(doctor.connection_refused("http://127.0.0.1"))
     with socket.create_server(("127.0.0.1", 0)) as mute:
