@@ -68,6 +68,17 @@ class Processes:
                 time.sleep(0.05)
         raise AssertionError(f"the web process is not ready:\n{self.log('web')}")
 
+    def await_up(self, name: str, lives: int) -> None:
+        """Return when a process has come up for the `lives`th time (the first start counts)."""
+        if name == "web":
+            self.await_web()
+            return
+        marker = {"worker": b"worker ready", "ingest": b"ingest subscribed"}[name]
+        deadline = time.monotonic() + 60
+        while (self.folder / f"{name}.log").read_bytes().count(marker) < lives:
+            assert time.monotonic() < deadline, f"{name} does not come up:\n{self.log(name)}"
+            time.sleep(0.02)
+
     def kill(self, name: str) -> None:
         """kill -9, and gone."""
         process = self.running[name]
