@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
+from hub.db import wake
 from hub.errors import storable
 from hub.models import Change
 
@@ -45,7 +46,7 @@ def record(
             rev=rev,
         )
     )
-    session.execute(select(func.pg_notify(CHANNEL, "")))
+    wake(session, CHANNEL)
 
 
 def timeline(session: Session, order_id: UUID) -> list[dict[str, Any]]:

@@ -210,7 +210,9 @@ def _process(session: Session, row: Row[Any]) -> None:
         accounts.note_seq(session, number, event.seq)
     # The outcome is written first, because a parked message of the account is itself a reason not to cut.
     _write_outcome(session, row, event, outcome)
-    touched = shutoffs.review(session, number, by=arrival.by, event_id=row.id) if number is not None and mine else []
+    touched = []
+    if number is not None and mine and (effects.EFFECTS[event.type].steers or shutoffs.any_open(session, number)):
+        touched += shutoffs.review(session, number, by=arrival.by, event_id=row.id)
     for neighbour in arrival.neighbours:
         touched += shutoffs.review(session, neighbour, by=arrival.by, event_id=row.id)
     outcome.detail.setdefault("orders", []).extend(t for t in touched if t not in outcome.detail["orders"])

@@ -14,7 +14,7 @@ from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from hub import changes, clock
-from hub.db import new_id
+from hub.db import new_id, wake
 from hub.errors import NotFound, storable
 from hub.models import Account, BillingSource, OutboundMessage, WorkOrder
 
@@ -55,7 +55,7 @@ def put(
             for id_, destination in zip(ids, destinations, strict=True)
         ],
     )
-    session.execute(select(func.pg_notify(CHANNEL, "")))
+    wake(session, CHANNEL)
     return ids
 
 
@@ -92,7 +92,7 @@ def replay(session: Session, message_id: UUID, *, by: str, reason: str = "", sou
         detail={"type": row.type, "reason": reason},
         order_id=row.order_id,
     )
-    session.execute(select(func.pg_notify(CHANNEL, "")))
+    wake(session, CHANNEL)
 
 
 def owing(session: Session, order_ids: Collection[UUID]) -> set[UUID]:
