@@ -119,7 +119,8 @@ def _geojson_geometry(member: Any) -> tuple[BaseGeometry | None, str | None]:
     if member is None:
         return None, None
     try:
-        return shapely.from_geojson(orjson.dumps(member)), None
+        with np.errstate(over="ignore"):
+            return shapely.from_geojson(orjson.dumps(member)), None
     except (GEOSException, orjson.JSONEncodeError) as error:
         return None, f"cannot be read: {str(error).split(chr(10))[0]}"
 

@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely.errors import GEOSException
 from shapely.geometry.base import BaseGeometry
@@ -165,7 +166,9 @@ def _csv_geometries(rows: list[Row], header: list[str], delimiter: str) -> list[
 def _wkt(row: Row) -> tuple[BaseGeometry | None, Fault | None]:
     text = row.values["wkt"].strip()
     try:
-        return shapely.force_2d(shapely.from_wkt(text)), None
+        # a coordinate too large for a double becomes infinite, and is refused as such
+        with np.errstate(over="ignore"):
+            return shapely.force_2d(shapely.from_wkt(text)), None
     except GEOSException as error:
         reason = str(error).split("\n")[0]
         return None, Fault(row.number, "wkt", shown(text), f"is not well-known text: {reason}", "Export it again.")

@@ -61,7 +61,7 @@ def _store_consumption(session: Session, load: Load) -> Stored:
             "UPDATE billed_consumption b SET volume = s.volume, unit = s.unit, volume_m3 = s.volume * f.m3,"  # noqa: S608  (our own text)
             " estimated = coalesce(s.estimated, false), replaces = s.replaces"
             f" FROM import_stage s JOIN import_factor f USING (unit) WHERE {same}"
-            " AND (b.volume, b.unit, b.estimated, b.replaces)"
+            " AND b.replaced_by IS NULL AND (b.volume, b.unit, b.estimated, b.replaces)"
             " IS DISTINCT FROM (s.volume, s.unit, coalesce(s.estimated, false), s.replaces) RETURNING b.id"
         )
     ).all()
@@ -79,8 +79,7 @@ def _store_consumption(session: Session, load: Load) -> Stored:
         text(
             "UPDATE billed_consumption o SET replaced_by = n.id FROM billed_consumption n"
             " WHERE n.replaces = o.bill AND n.service_point = o.service_point AND n.id <> o.id"
-            " AND o.replaced_by IS DISTINCT FROM n.id"
-            " AND n.service_point IN (SELECT service_point FROM import_stage)"
+            " AND o.replaced_by IS NULL AND n.service_point IN (SELECT service_point FROM import_stage)"
         )
     )
     return Stored(len(inserted), len(updated))
