@@ -50,21 +50,21 @@ def test_a_batch_is_booked_item_by_item_and_repeating_it_changes_nothing(http: h
     assert (reading["value"], reading["repeats"], reading["quality"]) == ("1.5", 1, "good")
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        (b"", 422),
-        (b"not json", 422),
-        (b'{"readings": 5}', 422),
-        (b'{"readings": [NaN]}', 422),
-        (b"[" * 100_000, 422),
-        (b'{"readings":' + b" " * (10 * 1024 * 1024) + b"[]}", 413),
-    ],
-)
-def test_a_body_that_is_no_batch_is_refused_as_a_problem(http: httpx.Client, body: bytes, status: int) -> None:
-    answer = http.post("/api/v1/readings", content=body, headers={"content-type": "application/json"})
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
+NO_BATCHES = [
+    (b"", 422),
+    (b"not json", 422),
+    (b'{"readings": 5}', 422),
+    (b'{"readings": [NaN]}', 422),
+    (b"[" * 100_000, 422),
+    (b'{"readings":' + b" " * (10 * 1024 * 1024) + b"[]}", 413),
+]
+
+
+def test_a_body_that_is_no_batch_is_refused_as_a_problem(http: httpx.Client) -> None:
+    for body, status in NO_BATCHES:
+        answer = http.post("/api/v1/readings", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == status, body[:40]
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_a_conflict_waits_in_quarantine_and_a_replay_keeps_it_there(http: httpx.Client) -> None:
@@ -127,22 +127,23 @@ def test_missing_sequence_numbers_are_shown(http: httpx.Client) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"unit": "furlong"},
-        {"adapter": "nothing"},
-        {"decoder": "nothing"},
-        {"time_zone": "Moon/Crater"},
-        {"multiplier": "0"},
-        {"register_modulus_m3": "NaN"},
-        {"device": " "},
-        {"valid_from": "0001-01-01T00:00:00Z"},
-        {"surplus": 1},
-    ],
-)
-def test_a_registry_entry_that_cannot_work_is_refused(http: httpx.Client, wrong: dict[str, Any]) -> None:
-    assert http.post("/api/v1/devices", json={"device": "D1", "meter": "M1"} | wrong).status_code == 422
+WRONG_ENTRIES: list[dict[str, Any]] = [
+    {"unit": "furlong"},
+    {"adapter": "nothing"},
+    {"decoder": "nothing"},
+    {"time_zone": "Moon/Crater"},
+    {"multiplier": "0"},
+    {"register_modulus_m3": "NaN"},
+    {"device": " "},
+    {"valid_from": "0001-01-01T00:00:00Z"},
+    {"surplus": 1},
+]
+
+
+def test_a_registry_entry_that_cannot_work_is_refused(http: httpx.Client) -> None:
+    for wrong in WRONG_ENTRIES:
+        answer = http.post("/api/v1/devices", json={"device": "D1", "meter": "M1"} | wrong)
+        assert answer.status_code == 422, wrong
 
 
 def test_consumption_by_hour_and_day_marks_what_is_missing(http: httpx.Client, live: Live) -> None:
@@ -161,33 +162,33 @@ def test_consumption_by_hour_and_day_marks_what_is_missing(http: httpx.Client, l
     assert days["total_m3"] == 24.0
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/api/v1/meters/none",
-        "/api/v1/meters/none/readings",
-        "/api/v1/meters/none/consumption?from=2026-01-01&to=2026-02-01",
-        "/api/v1/devices/none",
-        "/api/v1/devices/none/readings",
-    ],
-)
-def test_unknown_things_are_not_found(http: httpx.Client, path: str) -> None:
-    assert http.get(path).status_code == 404
+UNKNOWN = [
+    "/api/v1/meters/none",
+    "/api/v1/meters/none/readings",
+    "/api/v1/meters/none/consumption?from=2026-01-01&to=2026-02-01",
+    "/api/v1/devices/none",
+    "/api/v1/devices/none/readings",
+]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/api/v1/meters/M1/consumption?from=2026-01-01&to=2026-02-01&step=year",
-        "/api/v1/meters/M1/consumption?from=2026-02-01&to=2026-01-01",
-        "/api/v1/meters/M1/consumption?from=1990-02-01&to=2026-01-01&step=hour",
-        "/api/v1/meters/M1/consumption?from=nonsense&to=2026-01-01",
-        "/api/v1/meters/M1/readings?from=2026-99-01",
-    ],
-)
-def test_times_that_cannot_work_are_refused(http: httpx.Client, path: str) -> None:
+def test_unknown_things_are_not_found(http: httpx.Client) -> None:
+    for path in UNKNOWN:
+        assert http.get(path).status_code == 404, path
+
+
+WRONG_TIMES = [
+    "/api/v1/meters/M1/consumption?from=2026-01-01&to=2026-02-01&step=year",
+    "/api/v1/meters/M1/consumption?from=2026-02-01&to=2026-01-01",
+    "/api/v1/meters/M1/consumption?from=1990-02-01&to=2026-01-01&step=hour",
+    "/api/v1/meters/M1/consumption?from=nonsense&to=2026-01-01",
+    "/api/v1/meters/M1/readings?from=2026-99-01",
+]
+
+
+def test_times_that_cannot_work_are_refused(http: httpx.Client) -> None:
     register(http)
-    assert http.get(path).status_code == 422
+    for path in WRONG_TIMES:
+        assert http.get(path).status_code == 422, path
 
 
 def test_readings_come_in_pages_newest_first(http: httpx.Client) -> None:
@@ -214,3 +215,41 @@ def test_crews_have_no_business_here(live: Live) -> None:
     assert crew.get("/api/v1/devices").status_code == 403
     assert crew.post("/api/v1/readings", json={"readings": []}).status_code == 403
     assert live.client().post("/api/v1/readings", json={"readings": []}).status_code == 401
+
+
+HOSTILE_PATHS = [
+    "/api/v1/meters/%00",
+    "/api/v1/meters/%00/readings",
+    "/api/v1/meters/%FF/consumption?from=2026-01-01&to=2026-01-02",
+    "/api/v1/meters/M1/readings?cursor=W10",
+    "/api/v1/meters/M1/readings?cursor=WyIyMDI2LTAxLTAxVDAwOjAwOjAwWiIsMWUzMDBd",
+    "/api/v1/meters/M1/readings?limit=99999999999999999999",
+    "/api/v1/devices/%00",
+    "/api/v1/devices/%00/raw-messages",
+    "/api/v1/devices?cursor=WzFd",
+    "/api/v1/devices?meter=%00",
+    "/api/v1/quarantine?cursor=WyJ4Il0",
+    "/api/v1/quarantine?reason=%00",
+    "/api/v1/quarantine?device=%00",
+]
+
+
+def test_nothing_asked_makes_the_hub_fail(http: httpx.Client) -> None:
+    register(http)
+    for path in HOSTILE_PATHS:
+        assert http.get(path).status_code < 500, path
+
+
+HOSTILE_ENTRIES = [
+    '{"device":"\\u0000","meter":"M1"}',
+    '{"device":"\\ud800","meter":"M1"}',
+    '{"device":"d","meter":"M1","config":{"\\u0000":"\\u0000"}}',
+    '{"device":"d","meter":"M1","multiplier":1e400}',
+    '{"device":"d","meter":"M1","valid_from":"9999-12-31T23:59:59Z"}',
+]
+
+
+def test_nothing_registered_makes_the_hub_fail(http: httpx.Client) -> None:
+    for body in HOSTILE_ENTRIES:
+        answer = http.post("/api/v1/devices", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code < 500, answer.text
