@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from hub import outbox
 from hub.auth import Principal
 from hub.errors import BadInput, NotFound
-from hub.models import BillingSource, OutboundMessage
+from hub.models import BillingSource, DeliveryAttempt, OutboundMessage
 from hub.web import Tx, allow, decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1/outbound-messages", tags=["outbound messages"])
@@ -77,6 +77,24 @@ def list_outbound_messages(
         "items": items,
         "next_cursor": items[-1]["cursor"] if after is not None else encode_cursor(last.seq),
     }
+
+
+@router.get("/{message_id}")
+def get_outbound_message(message_id: UUID, session: Tx, who: Principal = allow(*READERS)) -> dict[str, Any]:
+    """One message, and every try to deliver it."""
+    query = select(*_COLUMNS).join(BillingSource, BillingSource.id == OutboundMessage.source_id)
+    if who.source_id is not None:
+        query = query.where(OutboundMessage.source_id == who.source_id)
+    row = session.execute(query.where(OutboundMessage.id == message_id)).one_or_none()
+    if row is None:
+        raise NotFound("There is no such outbound message.", field="id", value=str(message_id))
+    tried = session.scalars(
+        select(DeliveryAttempt).where(DeliveryAttempt.message_id == message_id).order_by(DeliveryAttempt.attempt)
+    )
+    attempts = [
+        {"at": one.at, "status_code": one.status_code, "error": one.error, "took_ms": one.took_ms} for one in tried
+    ]
+    return {**_shown(row), "attempts": attempts}
 
 
 @router.post("/{message_id}/replay", status_code=202)

@@ -8,7 +8,7 @@ from sqlalchemy import text, update
 
 from adapters.billing.signatures import verify
 from hub import clock, outbox
-from hub.models import OutboundMessage
+from hub.models import DeliveryAttempt, OutboundMessage
 from tests import factories
 
 URL = "/api/v1/outbound-messages"
@@ -88,6 +88,18 @@ def test_an_unknown_message_is_not_found(live):
     client = live.client("billing")
     assert client.get(URL, params={"after": str(uuid4())}).status_code == 404
     assert client.post(f"{URL}/{uuid4()}/replay").status_code == 404
+
+
+def test_one_message_shows_its_tries(live, cities):
+    client = live.client("billing", source_id=cities["city"])
+    id_ = client.get(URL, params={"after": ""}).json()["items"][0]["id"]
+    with live.database.transaction() as session:
+        session.add(DeliveryAttempt(message_id=id_, attempt=1, status_code=503, took_ms=12))
+    shown = client.get(f"{URL}/{id_}").json()
+    assert (shown["id"], shown["type"]) == (id_, "a")
+    assert [(a["status_code"], a["error"], a["took_ms"]) for a in shown["attempts"]] == [(503, None, 12)]
+    assert live.client("billing", source_id=cities["county"]).get(f"{URL}/{id_}").status_code == 404
+    assert client.get(f"{URL}/{uuid4()}").status_code == 404
 
 
 def test_replay_needs_the_right_role_and_the_right_source(live, cities):
