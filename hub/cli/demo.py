@@ -261,14 +261,16 @@ class _Story:
             with self.database.transaction() as session:
                 zone, shown = self.settings.zone, partial(self._show, bar)
                 imports.run(session, kind, self.told.town / file, actor=ACTOR, zone=zone, progress=shown)
-            self._show(bar, 1, 1)
+            self._show(bar, "over", 1, 1)
             typer.echo(err=True)
             self.state["files"].append(file)
             self._save()
 
-    def _show(self, bar: dict[str, Any], done: int, total: int) -> None:
-        # A file is stored after its last row was read, so a bar is full only when that is over.
-        bar["done"], bar["total"] = (done, total) if total == 1 else (min(done, int(total * 0.95)), total)
+    def _show(self, bar: dict[str, Any], step: str, done: int, total: int) -> None:
+        """Rows are checked, then stored, then built in; a bar is full only when the file's transaction is over."""
+        shares = {"checked": (0, 45), "stored": (45, 45), "over": (0, 100)}
+        begins, spans = shares.get(step, (90, 5))
+        bar["done"], bar["total"] = begins + round(spans * done / max(total, 1)), 100
         write_document(self.told.folder / "progress.json", self.bars)
         share = bar["done"] / bar["total"]
         filled = round(share * 30)
