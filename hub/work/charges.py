@@ -78,7 +78,13 @@ def reversal(quantity: Decimal, amount: Decimal) -> tuple[Decimal, Decimal]:
 
 
 def day_range(begins: date | None, ends: date | None, zone: ZoneInfo) -> tuple[datetime | None, datetime | None]:
-    """The instants at which the local days [begins, ends) of `zone` begin and end; an open end stays open."""
+    """The instants at which the local days [begins, ends) of `zone` begin and end; an open end stays open.
+
+    Raises BadInput for days beyond all invoices, whose midnight may be no instant at all.
+    """
+    for field, day in (("from", begins), ("to", ends)):
+        if day is not None and not 1900 <= day.year < 2200:
+            raise BadInput("There are no invoice lines of that time.", field=field, value=str(day))
 
     def midnight(day: date | None) -> datetime | None:
         return None if day is None else datetime.combine(day, time(), zone).astimezone(UTC)
