@@ -44,11 +44,15 @@ from hub.work import catalogue, cut_lists, orders, places, policy, reconnects, s
 
 @dataclass(frozen=True)
 class Effect:
-    """One line of the table: the facts it changes, the work it opens or ends, and the code that does it."""
+    """One line of the table: the facts it changes, the work it opens or ends, and the code that does it.
+
+    `steers`: what it changes may call for a shutoff or end one, even where none is open.
+    """
 
     facts: str
     work: str
     apply: Callable[[Session, Arrival, Any], Outcome]
+    steers: bool = True
 
 
 def apply(session: Session, arrival: Arrival) -> Outcome:
@@ -432,19 +436,27 @@ EFFECTS: dict[str, Effect] = {
     ),
     "account.hold_lifted": Effect("the hold is over", "judges a held shutoff anew", _hold_lifted),
     "account.notice_sent": Effect("the notice", "judges a held shutoff anew", _notice_sent),
-    "reading.rejected": Effect("–", "opens `reread`, or joins the open one", _doubted),
-    "reading.disputed": Effect("–", "opens `reread`, or joins the open one", _doubted),
-    "meter.exchange_due": Effect("–", "opens `meter_exchange` where that type is installed, else parked", _exchange),
+    "reading.rejected": Effect("–", "opens `reread`, or joins the open one", _doubted, steers=False),
+    "reading.disputed": Effect("–", "opens `reread`, or joins the open one", _doubted, steers=False),
+    "meter.exchange_due": Effect(
+        "–", "opens `meter_exchange` where that type is installed, else parked", _exchange, steers=False
+    ),
     "service.requested": Effect(
         "the request", "opens work of `work_type`; a known `reference` reschedules its order", _requested
     ),
     "service.cancelled": Effect(
         "the request is over, even when it arrives later", "withdraws whatever `reference` opened", _cancelled
     ),
-    "consumption.billed": Effect("stores the billed volume; `replaces` takes an earlier bill's place", "–", _billed),
-    "charge.posted": Effect("the charge is on an invoice", "–", answers.charge_answered),
-    "charge.rejected": Effect("billing refused the charge", "an exception for a dispatcher", answers.charge_answered),
-    "source.heartbeat": Effect("all up to `as_of` has been told: balances are as fresh as that", "–", _heartbeat),
+    "consumption.billed": Effect(
+        "stores the billed volume; `replaces` takes an earlier bill's place", "–", _billed, steers=False
+    ),
+    "charge.posted": Effect("the charge is on an invoice", "–", answers.charge_answered, steers=False),
+    "charge.rejected": Effect(
+        "billing refused the charge", "an exception for a dispatcher", answers.charge_answered, steers=False
+    ),
+    "source.heartbeat": Effect(
+        "all up to `as_of` has been told: balances are as fresh as that", "–", _heartbeat, steers=False
+    ),
 }
 
 BEGIN, END = "<!-- effects: begin -->", "<!-- effects: end -->"

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from sqlalchemy.orm import Session
 
 from hub import clock, settings
 from hub.db import Database
@@ -26,23 +27,34 @@ def explain(order: Annotated[str, typer.Argument(help="Number or id of a work or
     """
     configured = settings.load()
     in_force.use(configured)
-    with database_for(configured) as url, Database(url).transaction() as session:
-        found = search.get(session, search.id_of(session, order)).order
-        if found.type_snapshot.get("gate") != "cut":
-            typer.echo(f"{found.number} ({found.type}) turns no water off; the policy does not concern it.")
-            return
-        decision = policy.may_cut(session, account=found.account, service_point=found.service_point, stage="start")
-        now = clock.now(session).astimezone(configured.zone)
-        typer.echo(f"{found.number}, account {found.account}, {now:%A %Y-%m-%d %H:%M} {configured.time_zone}")
-        typer.echo(f"Policy pack: {policy.pack_name()}")
-        if decision.allowed:
-            typer.echo("The water may be turned off now.")
-            return
-        typer.echo("The water may not be turned off now:")
-        for reason in decision.reasons:
-            typer.echo(f"  - {reason.text} [{reason.code}]" + (f"\n    {reason.citation}" if reason.citation else ""))
-        if decision.earliest_at is None:
-            typer.echo("Earliest lawful time: never, unless billing or a person changes one of these facts.")
-        else:
-            local = decision.earliest_at.astimezone(configured.zone)
-            typer.echo(f"Earliest lawful time: {local:%A %Y-%m-%d %H:%M} {configured.time_zone}")
+    with database_for(configured) as url:
+        database = Database(url)
+        try:
+            with database.transaction() as session:
+                lines = _explained(session, order, configured)
+        finally:
+            database.dispose()
+    typer.echo("\n".join(lines))
+
+
+def _explained(session: Session, order: str, configured: settings.Settings) -> list[str]:
+    found = search.get(session, search.id_of(session, order)).order
+    if found.type_snapshot.get("gate") != "cut":
+        return [f"{found.number} ({found.type}) turns no water off; the policy does not concern it."]
+    decision = policy.may_cut(session, account=found.account, service_point=found.service_point, stage="start")
+    now = clock.now(session).astimezone(configured.zone)
+    lines = [
+        f"{found.number}, account {found.account}, {now:%A %Y-%m-%d %H:%M} {configured.time_zone}",
+        f"Policy pack: {policy.pack_name()}",
+    ]
+    if decision.allowed:
+        return [*lines, "The water may be turned off now."]
+    lines.append("The water may not be turned off now:")
+    for reason in decision.reasons:
+        lines.append(f"  - {reason.text} [{reason.code}]")
+        if reason.citation:
+            lines.append(f"    {reason.citation}")
+    if decision.earliest_at is None:
+        return [*lines, "Earliest lawful time: never, unless billing or a person changes one of these facts."]
+    local = decision.earliest_at.astimezone(configured.zone)
+    return [*lines, f"Earliest lawful time: {local:%A %Y-%m-%d %H:%M} {configured.time_zone}"]

@@ -31,8 +31,13 @@ def request(session: Session, number: str, *, by: str, event_id: UUID | None = N
     One wish opens one order: after a crew or a dispatcher has ended it, only a newer wish of billing opens another.
     """
     known = accounts.facts(session, number)
-    if known is None or not policy.wants_cut(known):
+    return [] if known is None else _request(session, known, by=by, event_id=event_id)
+
+
+def _request(session: Session, known: AccountFacts, *, by: str, event_id: UUID | None) -> list[steering.Touch]:
+    if not policy.wants_cut(known):
         return []
+    number = known.number
     wish = known.words[accounts.DELINQUENCY]
     today = steering.today(session)
     point = wish.value.get("service_point") or next(iter(accounts.places_of(session, number, today)), None)
@@ -74,6 +79,11 @@ def _had_order(session: Session, number: str, token: str) -> bool:
     return session.scalar(mine.limit(1)) is not None
 
 
+def any_open(session: Session, number: str) -> bool:
+    """Whether the account has a shutoff or a reconnect that a word about it could change."""
+    return steering.any_open(session, number, ("shutoff", "reconnect"))
+
+
 def review(session: Session, number: str, *, by: str, event_id: UUID | None = None) -> list[steering.Touch]:
     """Bring every open shutoff and reconnect of the account in line with what is known of it now.
 
@@ -86,7 +96,7 @@ def review(session: Session, number: str, *, by: str, event_id: UUID | None = No
     touched: list[steering.Touch] = []
     for order in steering.open_orders(session, number, "shutoff"):
         touched += _review_one(session, order, known, by=by, event_id=event_id)
-    touched += request(session, number, by=by, event_id=event_id)
+    touched += _request(session, known, by=by, event_id=event_id)
     touched += reconnects.review(session, known, by=by, event_id=event_id)
     return touched
 

@@ -3,6 +3,7 @@
 Writes triggers of orders in the caller's transaction.
 """
 
+from collections.abc import Collection
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -30,6 +31,16 @@ def remember(session: Session, order: WorkOrder, event_id: UUID | None, how: str
 def today(session: Session) -> date:
     """The local day, by business time."""
     return clock.now(session).astimezone(policy.zone()).date()
+
+
+def any_open(session: Session, number: str, purposes: Collection[str]) -> bool:
+    """Whether an order of the account and one of these purposes is open."""
+    mine = select(WorkOrder.id).where(
+        WorkOrder.account == number,
+        WorkOrder.purpose.in_(purposes),
+        WorkOrder.status.in_([str(s) for s in lifecycle.OPEN]),
+    )
+    return session.scalar(mine.limit(1)) is not None
 
 
 def open_orders(session: Session, number: str, purpose: str) -> list[WorkOrder]:

@@ -193,9 +193,9 @@ def test_no_json_text_makes_the_door_stumble(live: Live, post: Post, samples: Pa
     assert all(row.status == "parked" for row in rows(live))
 
 
-def test_naughty_strings_in_every_text(live: Live, post: Post, samples: Path) -> None:
+def test_naughty_strings_through_door_inbox_and_pages(live: Live, post: Post, samples: Path) -> None:
     listed = json.loads((samples / "reliability" / "naughty_strings_public.json").read_text(encoding="utf-8"))
-    texts = [base64.b64decode(entry).decode("utf-8", "replace") for entry in listed["strings"]]
+    texts = [base64.b64decode(entry).decode("utf-8", "replace") for entry in listed["strings"][::6]]
     for n, naughty in enumerate(texts):
         body = event("service.cancelled", at=NOW + timedelta(seconds=n), reference=naughty[:100], reason=naughty)
         assert post(body).status_code == 202
@@ -206,9 +206,9 @@ def test_naughty_strings_in_every_text(live: Live, post: Post, samples: Path) ->
     client = live.client("supervisor")
     assert client.get("/api/v1/accounts/A1").status_code == 200
     assert client.get("/api/v1/billing-events?limit=1000").status_code == 200
-    for naughty in texts[::7]:
+    for naughty in filter(None, texts):
         for path in ("accounts", "service-points", "billing-events"):
-            assert client.get(f"/api/v1/{path}/{quote(naughty, safe='')}").status_code in (404, 422, 200)
+            assert client.get(f"/api/v1/{path}/{quote(naughty, safe='')}").status_code < 500
 
 
 # ---------------------------------------------------------------------------------------------------- over the API
