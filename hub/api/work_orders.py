@@ -202,7 +202,6 @@ def list_work_orders(
         after=_after(cursor),
         own_crew=who.crew_id if who.role == "crew" else None,
         source_id=who.source_id if who.role == "billing" else None,
-        from_billing=who.role == "billing",
     )
     found = search.find(session, filters, limit=limit + 1)
     now = clock.now(session)
@@ -213,7 +212,7 @@ def list_work_orders(
 
 
 @router.post("", status_code=201, name="open_work_order")
-def open_work_order(session: Tx, body: NewOrder, who: Principal = allow(*DISPATCHERS)) -> Json:
+def open_work_order(session: Tx, body: NewOrder, who: Principal = allow(*DISPATCHERS, "billing")) -> Json:
     """Open an order by hand: 201, or 200 when it joined one that is open for the same place and purpose."""
     opened = orders.open_order(
         session,
@@ -223,6 +222,7 @@ def open_work_order(session: Tx, body: NewOrder, who: Principal = allow(*DISPATC
         service_point=_one(body.service_point),
         meter=_one(body.meter),
         position=body.position,
+        source_id=who.source_id,
         reference=_one(body.reference),
         not_before=body.not_before,
         due_by=body.due_by,
@@ -241,14 +241,15 @@ def bulk_assign(session: Tx, body: BulkAssign, who: Principal = allow(*DISPATCHE
     crew = crews.get(session, body.crew)
     named: dict[str, UUID | CurbstopError] = {}
     for item in body.items:
-        if item.id in named:
+        try:
+            known_as: UUID | CurbstopError = search.id_of(session, item.id)
+        except CurbstopError as error:
+            known_as = error
+        if item.id in named or (isinstance(known_as, UUID) and known_as in named.values()):
             raise BadInput(
                 "An order is named twice.", field="items", value=item.id[:80], remedy="Name every order once."
             )
-        try:
-            named[item.id] = search.id_of(session, item.id)
-        except CurbstopError as error:
-            named[item.id] = error
+        named[item.id] = known_as
     wanted = [(known, item.rev) for item in body.items if isinstance(known := named[item.id], UUID)]
     results = {r.order_id: r for r in orders.bulk_assign(session, wanted, crew_id=crew.id, by=who.actor)}
     items = []

@@ -244,6 +244,15 @@ def test_bulk_assignment_answers_item_by_item(desk: Desk) -> None:
     assert [i["problem"] and i["problem"]["status"] for i in items] == [None, 412, 404]
 
 
+def test_an_order_named_twice_or_a_day_that_is_none_is_refused(desk: Desk) -> None:
+    order = desk.open()
+    items = [{"id": order["id"], "rev": 1}, {"id": order["number"], "rev": 1}]
+    twice = desk.http.post("/api/v1/work-orders/bulk-assign", json={"crew": "North", "items": items})
+    assert twice.status_code == 422 and desk.get(order["id"])["status"] == "ready"
+    for days in ({"from": "0001-01-01"}, {"to": "9999-12-31"}, {"from": "2026-03-10", "to": "2026-03-10"}):
+        assert desk.http.get("/api/v1/charges", params=days).status_code == 422, days
+
+
 def test_who_may_do_what(desk: Desk) -> None:
     order = desk.open()
     assign = ("assign", {"crew": "North"})
