@@ -15,7 +15,7 @@ from hub.web import Config, Json, Tx, allow, decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1/devices", tags=["devices"])
 READERS = ("admin", "supervisor", "dispatcher", "billing", "analyst")
-WRITERS = ("admin", "supervisor", "dispatcher", "analyst")
+WRITERS = ("admin", "supervisor", "dispatcher")
 
 
 class NewDevice(BaseModel):

@@ -31,7 +31,7 @@ def import_file(
     body: Annotated[bytes, Depends(_whole_body)],
     session: Tx,
     config: Config,
-    who: Principal = allow("admin", "supervisor", "billing", "analyst"),
+    who: Principal = allow("admin", "supervisor", "billing"),
 ) -> Json:
     """Import a GeoJSON, GeoPackage, zipped Shapefile or CSV; all its rows or none. 422 names every bad row."""
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from hub.models import Quarantine
 from hub.web import Json, Tx, allow, decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1", tags=["readings"])
-WRITERS = ("admin", "supervisor", "dispatcher", "billing", "analyst")
+WRITERS = ("admin", "supervisor", "dispatcher", "billing")
 READERS = ("admin", "supervisor", "dispatcher", "billing", "analyst")
 
 

@@ -20,7 +20,7 @@ MOST_POINTS = 100_000
 def geojson(session: Session, filters: search.Filters) -> bytes:
     """Orders under `filters` as a feature collection whose properties are short: the map clusters them in its worker.
 
-    Properties: `n` number, `t` type, `s` status, `p` priority, `c` crew.
+    Properties: `n` number, `t` type, `s` status.
     """
     return orjson.dumps(
         {
@@ -34,8 +34,6 @@ def geojson(session: Session, filters: search.Filters) -> bytes:
                         "n": row.number,
                         "t": row.type,
                         "s": row.status,
-                        "p": row.priority,
-                        "c": row.crew,
                     },
                 }
                 for row in search.points(session, filters, limit=MOST_POINTS)
@@ -45,7 +43,7 @@ def geojson(session: Session, filters: search.Filters) -> bytes:
 
 
 def filters_of(asked: dict[str, str], who: Principal) -> search.Filters:
-    """The filters of the work list as its address has them; no status means open. Billing sees what its events made."""
+    """The filters of the work list as its address has them; no status means open."""
     several = {
         name: tuple(part for part in storable_text(asked.get(name, "")).split(",") if part)
         for name in ("status", "type", "zone")
@@ -57,7 +55,6 @@ def filters_of(asked: dict[str, str], who: Principal) -> search.Filters:
         crew=storable_text(asked.get("crew", "")) or None,
         account=storable_text(asked.get("account", "")) or None,
         q=storable_text(asked.get("q", "")) or None,
-        from_billing=who.role == "billing",
         source_id=who.source_id,
     )
 

@@ -41,7 +41,6 @@ class Filters:
     after: UUID | None = None
     own_crew: UUID | None = None
     source_id: UUID | None = None
-    from_billing: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,13 +105,10 @@ def points(session: Session, filters: Filters, *, limit: int) -> Sequence[Row[An
             WorkOrder.number,
             WorkOrder.type,
             WorkOrder.status,
-            WorkOrder.priority,
-            Crew.name.label("crew"),
             func.ST_X(WorkOrder.position).label("lon"),
             func.ST_Y(WorkOrder.position).label("lat"),
         )
         .outerjoin(ServicePoint, ServicePoint.id == WorkOrder.service_point)
-        .outerjoin(Crew, Crew.id == WorkOrder.crew_id)
         .where(WorkOrder.position.is_not(None))
         .order_by(WorkOrder.id.desc())
         .limit(limit)
@@ -197,8 +193,6 @@ def _narrowed(statement: Select[Any], filters: Filters) -> Select[Any]:
         statement = statement.where(WorkOrder.crew_id == filters.own_crew)
     if filters.source_id is not None:
         statement = statement.where(WorkOrder.source_id == filters.source_id)
-    elif filters.from_billing:
-        statement = statement.where(WorkOrder.source_id.is_not(None))
     if filters.bbox is not None:
         statement = statement.where(WorkOrder.position.op("&&")(func.ST_MakeEnvelope(*filters.bbox, 4326)))
     if filters.q and filters.q.strip():
