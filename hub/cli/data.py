@@ -57,8 +57,8 @@ def _command(kind: str) -> Callable[[Path], None]:
     return run
 
 
-def _show(done: int, total: int) -> None:
-    typer.echo(f"\r  {done:,} of {total:,} rows", err=True, nl=done == total)
+def _show(what: str, done: int, total: int) -> None:
+    typer.echo(f"\r  {done:,} of {total:,} rows {what}", err=True, nl=done == total)
 
 
 def _explain(refused: ImportRefused) -> None:

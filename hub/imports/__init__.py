@@ -15,8 +15,7 @@ from hub.imports.importer import run as _run
 from hub.imports.meters import METERS
 from hub.imports.network import MAINS, SERVICE_POINTS, ZONES
 from hub.imports.readings import READINGS
-from hub.imports.rows import Fault, ImportRefused
-from hub.imports.staging import Progress
+from hub.imports.rows import Fault, ImportRefused, Progress
 from hub.imports.volumes import CONSUMPTION, TANK_LEVELS
 
 IMPORTERS: dict[str, Importer] = {

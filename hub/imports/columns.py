@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from hub.imports.rows import Fault, Row, Table, shown
+from hub.imports.rows import PROGRESS_STEP, Fault, Progress, Row, Table, shown
 
 MAX_TEXT_CHARS = 10_000
 # Beyond any register or amount; a longer number is a key that slipped into the wrong column.
@@ -53,7 +53,9 @@ class Column:
     required: bool = False
 
 
-def parse_rows(table: Table, columns: Sequence[Column], zone: ZoneInfo) -> tuple[list[list[Any]], list[Fault]]:
+def parse_rows(
+    table: Table, columns: Sequence[Column], zone: ZoneInfo, progress: Progress | None = None
+) -> tuple[list[list[Any]], list[Fault]]:
     """Each row's values in the order of `columns` (None where blank or absent), and every fault found."""
     context = Context(zone, table.decimal_comma)
     absent = [c.name for c in columns if c.required and c.name not in table.columns]
@@ -62,7 +64,11 @@ def parse_rows(table: Table, columns: Sequence[Column], zone: ZoneInfo) -> tuple
         remedy = f"Add {'it' if len(absent) == 1 else 'them'}; columns found: {found}."
         return [], [Fault(None, ", ".join(absent), None, "is missing" if len(absent) == 1 else "are missing", remedy)]
     faults: list[Fault] = []
-    parsed = [[_cell(row, column, context, faults) for column in columns] for row in table.rows]
+    parsed = []
+    for index, row in enumerate(table.rows):
+        parsed.append([_cell(row, column, context, faults) for column in columns])
+        if progress and index % PROGRESS_STEP == 0:
+            progress("checked", index, len(table.rows))
     return parsed, faults
 
 

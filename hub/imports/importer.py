@@ -16,7 +16,7 @@ from hub import changes
 from hub.imports import staging
 from hub.imports.columns import Column, parse_rows
 from hub.imports.files import read_table
-from hub.imports.rows import Fault, ImportRefused, Row
+from hub.imports.rows import Fault, ImportRefused, Progress, Row
 
 
 @dataclass(slots=True)
@@ -98,11 +98,11 @@ def run(
     *,
     actor: str,
     zone: ZoneInfo,
-    progress: staging.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Import the file at `path`. Raises ImportRefused, naming every bad row, with nothing written."""
     table = read_table(importer.kind, path, names=importer.names, has_geometry=importer.geometry)
-    parsed, faults = parse_rows(table, importer.columns, zone)
+    parsed, faults = parse_rows(table, importer.columns, zone, progress)
     faults += table.faults
     if not faults:
         if not table.rows:

@@ -102,7 +102,7 @@ def _check_stored(session: Session) -> list[Fault]:
 def _store(session: Session, load: Load) -> Stored:
     inserted, updated = _store_registers(session, load)
     session.execute(text("UPDATE import_stage SET register = coalesce(register, 'volume')"))
-    _store_installations(session)
+    _store_installations(session, load)
     _store_devices(session)
     return Stored(inserted, updated)
 
@@ -132,7 +132,7 @@ def _store_registers(session: Session, load: Load) -> tuple[int, int]:
     )
 
 
-def _store_installations(session: Session) -> None:
+def _store_installations(session: Session, load: Load) -> None:
     always = {"always": ALWAYS}
     # a place known without a day learns its day
     session.execute(
@@ -154,15 +154,19 @@ def _store_installations(session: Session) -> None:
         ),
         always,
     )
+    # a file without the column says nothing of the other side
+    other_side = "excluded.to_zone" if "to_zone" in load.present else "i.to_zone"
+    place = f"excluded.service_point, excluded.zone, excluded.direction, {other_side}"
     session.execute(
         text(
-            "INSERT INTO meter_installation"
+            "INSERT INTO meter_installation AS i"  # noqa: S608  (our own text)
             " (id, serial, service_point, zone, direction, to_zone, installed_at, removed_at)"
             " SELECT DISTINCT ON (serial, installed_on) gen_random_uuid(), serial, service_point, zone, direction,"
             " to_zone, installed_on, removed_on FROM import_stage ORDER BY serial, installed_on, row_number DESC"
-            " ON CONFLICT (serial, installed_at) DO UPDATE SET service_point = excluded.service_point,"
-            " zone = excluded.zone, direction = excluded.direction, to_zone = excluded.to_zone,"
-            " removed_at = coalesce(excluded.removed_at, meter_installation.removed_at)"
+            " ON CONFLICT (serial, installed_at) DO UPDATE SET (service_point, zone, direction, to_zone, removed_at)"
+            f" = ({place}, coalesce(excluded.removed_at, i.removed_at))"
+            " WHERE (i.service_point, i.zone, i.direction, i.to_zone, i.removed_at)"
+            f" IS DISTINCT FROM ({place}, coalesce(excluded.removed_at, i.removed_at))"
         )
     )
     session.execute(
@@ -196,8 +200,9 @@ def _store_devices(session: Session) -> None:
     )
     session.execute(
         text(
-            "UPDATE device d SET decoder = coalesce(s.decoder, d.decoder) FROM import_stage s"
+            "UPDATE device d SET decoder = s.decoder FROM import_stage s"
             " WHERE s.device = d.device AND s.register = d.register AND d.meter = s.serial AND d.valid_to IS NULL"
+            " AND s.decoder IS NOT NULL AND d.decoder IS DISTINCT FROM s.decoder"
         )
     )
     session.execute(

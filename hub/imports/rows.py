@@ -3,12 +3,17 @@
 Pure; writes nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
 from hub.errors import BadInput
+
+# Told what is being done (`checked`, `stored`), how many rows are, and how many there are.
+Progress = Callable[[str, int, int], None]
+PROGRESS_STEP = 5_000
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 Writes a temporary table in the caller's transaction; it is gone when that ends.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import shapely
@@ -13,11 +13,9 @@ from sqlalchemy.orm import Session
 
 from hub.db import raw_of
 from hub.imports.columns import Column
-from hub.imports.rows import Fault, Row, shown
+from hub.imports.rows import PROGRESS_STEP, Fault, Progress, Row, shown
 
 STAGE = "import_stage"
-PROGRESS_STEP = 5_000
-Progress = Callable[[int, int], None]
 
 
 def stage(
@@ -44,10 +42,10 @@ def stage(
             record: tuple[Any, ...] = (row.number, *values)
             copy.write_row((*record, _ewkb(row)) if geometry else record)
             if progress and index % PROGRESS_STEP == 0:
-                progress(index, len(rows))
+                progress("stored", index, len(rows))
     connection.execute("ANALYZE import_stage")
     if progress:
-        progress(len(rows), len(rows))
+        progress("stored", len(rows), len(rows))
 
 
 def _ewkb(row: Row) -> str | None:

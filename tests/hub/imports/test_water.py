@@ -46,6 +46,8 @@ def test_meters(session: Session, bring: Bring, places: None) -> None:
     assert device.valid_from == datetime(2025, 6, 1, 5, tzinfo=UTC)
     outcome = bring("meters", *lines)
     assert (outcome.inserted, outcome.updated, outcome.unchanged) == (0, 0, 4)
+    assert bring("meters", "serial,zone,direction", "Z1,A,out").rows == 1
+    assert session.scalars(select(MeterInstallation.to_zone).where(MeterInstallation.serial == "Z1")).one() == "B"
     assert len(session.scalars(select(MeterInstallation)).all()) == 3
     assert len(session.scalars(select(Device)).all()) == 1
 
