@@ -56,6 +56,12 @@ def test_what_the_holder_notes_is_read_by_others(data_dir: Path) -> None:
         mine.note(ready=True)
 
 
+def test_somebody_elses_folder_is_said(data_dir: Path) -> None:
+    (data_dir / "hub.lock").mkdir()  # as good as a file of another user: it cannot be opened for writing
+    with pytest.raises(CannotStart, match="the user who runs the hub"):
+        FolderLock(data_dir).try_acquire("up")
+
+
 def test_a_folder_that_cannot_be_made_is_said(data_dir: Path) -> None:
     (data_dir / "file").write_text("")
     with pytest.raises(CannotStart, match="CURBSTOP_DATA_DIR"):
