@@ -165,8 +165,8 @@ class FolderLock:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotStart(
-                f"The data folder {self.path.parent} cannot be used by this user ({error.strerror}): run the command as "
-                "the user who runs the hub, or name another folder with CURBSTOP_DATA_DIR."
+                f"The data folder {self.path.parent} cannot be used by this user ({error.strerror}): run the command "
+                "as the user who runs the hub, or name another folder with CURBSTOP_DATA_DIR."
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
