@@ -11,15 +11,17 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
 import orjson
 import psycopg
 import structlog
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import StreamingResponse
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from hub.auth import Principal
@@ -191,6 +193,12 @@ def _follower_of(app: FastAPI) -> Follower:
     return found
 
 
+def position_now(session: Session) -> str:
+    """The position of everything that is final at this moment: a page made now misses nothing that comes after it."""
+    epoch, oldest_running, _, _ = session.execute(text(_HEAD)).one()
+    return f"{epoch or '0'}-{oldest_running - 1}-{LAST_CURSOR}"
+
+
 def _resume(header: str | None, follower: Follower) -> Position | None:
     """The position that a `Last-Event-ID` names; None when it is not of this database, or not ours at all."""
     parts = (header or "").split("-")
@@ -253,6 +261,7 @@ async def _stream(request: Request, follower: Follower, last_event_id: str | Non
 )
 async def events(
     request: Request,
+    after: Annotated[str | None, Query(max_length=80, description="a position; `Last-Event-ID` goes before it")] = None,
     who: Principal = allow("admin", "supervisor", "dispatcher", "billing", "analyst"),
 ) -> StreamingResponse:
     """Each change as `{type, id, rev}`; resume with `Last-Event-ID`. `reset` asks to look at everything again.
@@ -260,7 +269,7 @@ async def events(
     `beat` comes every five seconds while the database answers, with the business clock.
     """
     return StreamingResponse(
-        _stream(request, _follower_of(request.app), request.headers.get("last-event-id")),
+        _stream(request, _follower_of(request.app), request.headers.get("last-event-id", after)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

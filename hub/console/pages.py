@@ -4,6 +4,7 @@ Writes nothing.
 """
 
 import json
+import re
 from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,13 +17,14 @@ import jinja2
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
-from sqlalchemy import text
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Session
 
 from hub import clock
 from hub.auth import Principal
+from hub.console.events import position_now
 from hub.errors import CurbstopError, NotAuthenticated
-from hub.web import rfc3339, settings_of
+from hub.web import Tx, rfc3339, settings_of
 
 FOLDER = Path(__file__).parent
 # The security headers that every answer has come from `hub.app`; these are for pages alone.
@@ -40,10 +42,31 @@ MENU = [
 ]
 
 
+_MACHINE_WORD = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}$|(user|crew|source|token):")
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT")
+_CODE = re.compile(r"[a-z]+(_[a-z]+)+$")
+_ABBREVIATIONS = {"Sms": "SMS", "Id": "ID"}
+
+
 def words(code: Any) -> str:
     """`some_code` as words a person reads: "Some code"."""
     plain = str(code or "").replace("_", " ").replace("-", " ").strip()
-    return plain[:1].upper() + plain[1:]
+    text = plain[:1].upper() + plain[1:]
+    return _ABBREVIATIONS.get(text, text)
+
+
+def details(detail: dict[str, Any], at: "Times") -> list[str]:
+    """What a line of the change log adds to its verb, in words; keys of rows and names of actors say nothing here."""
+    shown = []
+    for key, value in detail.items():
+        if not isinstance(value, str | int | float) or value == "" or _MACHINE_WORD.match(str(value)):
+            continue
+        if isinstance(value, str) and _INSTANT.match(value):
+            value = at.moment(value)
+        elif isinstance(value, str) and _CODE.match(value):
+            value = words(value).lower()
+        shown.append(f"{words(key).lower()} {value}")
+    return shown[:5]
 
 
 def money(amount: Any, currency: str | None) -> str:
@@ -118,7 +141,14 @@ _environment = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(words=words, money=money, actor_name=actor_name, json=lambda v: json.dumps(v, default=str))
+_environment.filters.update(
+    words=words, details=details, money=money, actor_name=actor_name, json=lambda v: json.dumps(v, default=str)
+)
+
+
+def note_position(request: Request, session: Tx) -> None:
+    """Keep where the change log stands before a page reads anything: what changes from here on, its stream tells."""
+    request.state.position = position_now(session)
 
 
 def page(
@@ -127,7 +157,7 @@ def page(
     """A page for a signed-in person, with the facts its scripts need as data attributes."""
     settings = settings_of(request)
     now = clock.now(session)
-    rate = session.execute(text("SELECT rate FROM clock")).scalar()
+    rate = session.execute(sql("SELECT rate FROM clock")).scalar()
     return _render(
         request,
         template,
@@ -136,6 +166,7 @@ def page(
         menu=[(path, label) for path, label, roles in MENU if who.role in roles],
         now=rfc3339(now),
         rate=float(rate or 1),
+        position=request.state.position,
         at=Times(settings.zone, now),
         **context,
     )

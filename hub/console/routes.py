@@ -4,12 +4,12 @@ import mimetypes
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from starlette.staticfiles import StaticFiles
 
 from hub.auth import Principal
 from hub.console import events, places, search, sign_in, work
-from hub.console.pages import PageRoute, page
+from hub.console.pages import PageRoute, note_position, page
 from hub.errors import NotFound
 from hub.web import Json, Tx, allow, settings_of
 from hub.work import search as orders
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 OFFICE = ("admin", "supervisor", "dispatcher", "billing")
 EVERYBODY = (*OFFICE, "analyst")
 
-pages = APIRouter(route_class=PageRoute, include_in_schema=False)
+pages = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(note_position)])
 data = APIRouter(prefix="/console", include_in_schema=False)
 
 

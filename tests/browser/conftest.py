@@ -19,27 +19,29 @@ from tests import factories
 from tests.conftest import Live
 
 PASSWORD = "three unrelated words"
-PATIENCE_MS = 12_000
+PATIENCE_MS = 45_000
+# Debian's Chromium, drawing WebGL in software.
+LAUNCH: dict[str, Any] = {
+    "executable_path": "/usr/bin/chromium",
+    "headless": True,
+    "args": [
+        "--no-sandbox",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
+        "--ignore-gpu-blocklist",
+    ],
+}
 
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, Any]:
-    """Debian's Chromium, drawing WebGL in software."""
-    return {
-        "executable_path": "/usr/bin/chromium",
-        "headless": True,
-        "args": [
-            "--no-sandbox",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--use-angle=swiftshader",
-            "--enable-unsafe-swiftshader",
-            "--ignore-gpu-blocklist",
-        ],
-    }
+    """How Playwright starts Chromium."""
+    return LAUNCH
 
 
 @pytest.fixture(scope="session")

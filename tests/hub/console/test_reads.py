@@ -52,8 +52,8 @@ def test_points_follow_the_filters_of_the_list(session: Session) -> None:
     assert shown("dispatcher", q="mill_", zone="Z1", type="reread,shutoff")
     assert not shown("dispatcher", status="held")
     assert not shown("dispatcher", zone="Z2\x00")
-    # opened by hand: no billing system's business
-    assert not shown("billing")
+    # a clerk answers callers about any order
+    assert shown("billing")
 
 
 def test_a_click_finds_the_nearest_place_or_none(session: Session) -> None:

@@ -24,5 +24,7 @@ export function setClock(business, rate) {
 
 /** May this person change work, or only look? */
 export const mayDispatch = ["admin", "supervisor", "dispatcher"].includes(person.role);
+/** May this person open orders by hand? */
+export const mayOpen = mayDispatch || person.role === "billing";
 /** May this person record field work for a crew? */
 export const mayReport = ["supervisor", "dispatcher"].includes(person.role);

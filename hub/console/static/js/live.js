@@ -14,6 +14,7 @@ let connected = false;
 let gathered = [];
 let gathering = null;
 let source = null;
+let position = document.body.dataset.position;
 
 function heard() {
   heardAt = Date.now();
@@ -28,16 +29,12 @@ function flush() {
 }
 
 function open() {
-  source = new EventSource("/api/v1/events");
-  source.onopen = () => {
-    const again = source.opened;
-    source.opened = true;
-    heard();
-    // The first opening tells pages to look once more: what changed between their first look and now is in no event.
-    if (!again) for (const listener of listeners) listener({ changes: [], reset: true });
-  };
+  // from where this page was made: nothing that changed since is missed, nothing is asked for twice
+  source = new EventSource(`/api/v1/events?after=${position}`);
+  source.onopen = heard;
   source.onmessage = (event) => {
     heard();
+    position = event.lastEventId;
     gathered.push(JSON.parse(event.data));
     gathering ??= setTimeout(flush, GATHER_MS);
   };
@@ -46,8 +43,9 @@ function open() {
     const { now, rate } = JSON.parse(event.data);
     setClock(now, rate);
   });
-  source.addEventListener("reset", () => {
+  source.addEventListener("reset", (event) => {
     heard();
+    position = event.lastEventId;
     for (const listener of listeners) listener({ changes: [], reset: true });
   });
   source.onerror = () => {

@@ -12,12 +12,12 @@ const KINDS = {
   events: {
     path: "/api/v1/billing-events", title: "From billing", lead: "Every message of a billing system, as it arrived, and what became of it.",
     statuses: ["parked", "pending", "applied", "joined", "superseded"], again: "retry", againLabel: "Try again", empty: "No message of this kind.",
-    tones: { parked: "danger", pending: "warn", applied: "good" }, changed: "billing_event",
+    when: "Received", tones: { parked: "danger", pending: "warn", applied: "good" }, changed: "billing_event",
   },
   messages: {
     path: "/api/v1/outbound-messages", title: "To billing", lead: "What the hub owes billing systems, in order for each work order. Nothing is dropped.",
     statuses: ["parked", "pending", "delivered"], again: "replay", againLabel: "Send again", empty: "No message of this kind.",
-    tones: { parked: "danger", pending: "warn", delivered: "good" }, changed: "outbound_message",
+    when: "Written", tones: { parked: "danger", pending: "warn", delivered: "good" }, changed: "outbound_message",
   },
 };
 const wallClock = (at) => (at ? new Date(at).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" }) : "–");
@@ -91,7 +91,7 @@ class MessageList extends LitElement {
   row(item) {
     const { about } = this;
     const account = item.account ?? item.data?.account ?? item.body?.data?.account;
-    const orderId = item.order_id ?? item.work_order_id ?? item.work_order;
+    const orderId = item.work_order ?? item.outcome?.orders?.[0]?.id ?? null;
     const mayRepeat = ["admin", "supervisor", "billing"].includes(person.role) && item.status === "parked";
     return html`<tr>
       <th scope="row"><button class="link" @click=${() => this.show(item)}>${item.type ?? "Unreadable"}</button></th>
@@ -113,7 +113,7 @@ class MessageList extends LitElement {
       <section class="card" aria-label=${about.title}>
         ${this.items.length
           ? html`<div class="table-wrap" role="region" aria-label="Messages" tabindex="0"><table>
-              <thead><tr><th scope="col">Message</th><th scope="col">State</th><th scope="col">Account</th><th scope="col">Billing system</th><th scope="col">Work</th><th scope="col">Time</th><th scope="col"><span class="visually-hidden">Action</span></th></tr></thead>
+              <thead><tr><th scope="col">Message</th><th scope="col">State</th><th scope="col">Account</th><th scope="col">Billing system</th><th scope="col">Work</th><th scope="col">${about.when}</th><th scope="col"><span class="visually-hidden">Action</span></th></tr></thead>
               <tbody>${this.items.map((item) => this.row(item))}</tbody></table></div>
               ${this.next ? html`<p class="more"><button class="button" @click=${() => this.look(this.next)}>Show more</button></p>` : ""}`
           : html`<p class="empty">${this.loading ? "Loading…" : about.empty}</p>`}

@@ -4,7 +4,7 @@ import { LitElement, html } from "/static/vendor/lit/lit.js";
 import { explain } from "/static/console/js/api.js";
 import { dialogHead, openDialog } from "/static/console/js/ask.js";
 import { instantOf } from "/static/console/js/completion.js";
-import { mayDispatch } from "/static/console/js/context.js";
+import { mayOpen } from "/static/console/js/context.js";
 import * as work from "/static/console/js/orders.js";
 import { icon } from "/static/console/js/words.js";
 
@@ -79,7 +79,7 @@ class NewOrder extends LitElement {
   }
 
   render() {
-    if (!mayDispatch) return "";
+    if (!mayOpen) return "";
     return html`<button class="button primary" @click=${() => this.ask()}>${icon("plus")}New order</button>`;
   }
 }

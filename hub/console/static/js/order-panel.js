@@ -86,9 +86,12 @@ function charges(order) {
 const shown = (value) =>
   /^\d{4}-\d\d-\d\dT/.test(value) ? moment(value) : /^[a-z]+(_[a-z]+)+$/.test(value) ? words(value).toLowerCase() : value;
 
+// keys of rows and actors say nothing to a person; the line has its actor already
+const MACHINE_WORD = /^([0-9a-f]{8}-[0-9a-f-]{27}|(user|crew|source|token):.*)$/;
+
 const detailText = (detail) =>
   Object.entries(detail ?? {})
-    .filter(([, value]) => ["string", "number", "boolean"].includes(typeof value) && value !== "")
+    .filter(([, value]) => ["string", "number", "boolean"].includes(typeof value) && value !== "" && !MACHINE_WORD.test(value))
     .slice(0, 5)
     .map(([name, value]) => `${words(name).toLowerCase()} ${shown(value)}`)
     .join(", ");

@@ -10,7 +10,8 @@ export const crewName = (order) => order.crew_name ?? null;
 export const titleOf = (order, types) => order.title ?? types.get(order.type)?.title ?? order.type;
 
 export const list = (filters, { cursor, limit = PAGE, signal } = {}) => get(withQuery(BASE, { ...filters, cursor, limit }), { signal });
-export const points = (filters, { signal } = {}) => get(withQuery("/console/work.geojson", filters), { signal });
+/** Where the points of the map come from; a new number each time, so that nothing stale is shown. */
+export const points = (filters) => new URL(withQuery("/console/work.geojson", { ...filters, at: (points.asked = (points.asked ?? 0) + 1) }), location.origin).href;
 export const order = (id, options) => get(`${BASE}/${id}`, options);
 export const crews = async () => (mayDispatch ? (await get("/api/v1/crews?limit=200")).items.filter((crew) => crew.active) : []);
 export const loadOfCrews = async () => (mayDispatch ? get("/console/load") : {});

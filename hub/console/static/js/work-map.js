@@ -58,6 +58,9 @@ class WorkMap extends LitElement {
       this.isReady();
     });
     this.map.once("idle", () => (this.dataset.state = "idle"));
+    // the order panel takes room from the map: as long as nobody has moved it, it keeps showing the whole network
+    this.map.on("movestart", (event) => (this.moved ||= Boolean(event.originalEvent)));
+    this.map.on("resize", () => bounds && !this.moved && this.map.fitBounds(bounds, { padding: 32, duration: 0 }));
     this.map.on("click", (event) => this.clicked(event));
     for (const layer of ["orders", "clusters"]) {
       this.map.on("mouseenter", layer, () => (this.map.getCanvas().style.cursor = "pointer"));
@@ -92,21 +95,23 @@ class WorkMap extends LitElement {
     this.map.setStyle(this.style_(), { diff: false });
   };
 
-  /** Show these orders (a GeoJSON feature collection). */
-  async show(data) {
-    this.data = data;
+  /** Show the orders of a GeoJSON address. The map's worker fetches and clusters them: the page itself stays quick. */
+  async show(address) {
+    this.data = address;
     await this.ready;
-    this.map.getSource("work")?.setData(data);
+    const source = this.map.getSource("work");
+    if (!source) return;
+    source.setData(address);
+    this.map.once("idle", () => (this.dataset.shown = address));
   }
 
-  /** Ring the order with this id, and bring it into view when it is not. */
-  async choose(id) {
-    const feature = id ? this.data.features.find((one) => one.properties.id === id) : null;
-    this.chosen = feature ? { type: "FeatureCollection", features: [feature] } : NOTHING;
+  /** Ring an order, and bring it into view when it is not; null rings none. */
+  async choose(order) {
+    const place = order?.position;
+    this.chosen = place ? { type: "Feature", geometry: { type: "Point", coordinates: place }, properties: {} } : NOTHING;
     await this.ready;
     this.map.getSource("chosen")?.setData(this.chosen);
-    if (!feature) return;
-    const place = feature.geometry.coordinates;
+    if (!place) return;
     if (!this.map.getBounds().contains(place)) this.map.easeTo({ center: place, zoom: Math.max(this.map.getZoom(), 14.5) });
   }
 

@@ -4,7 +4,7 @@ import { LitElement, html } from "/static/vendor/lit/lit.js";
 import { explain, get, post } from "/static/console/js/api.js";
 import { ask, askCrew } from "/static/console/js/ask.js";
 import { completeFor, instantOf } from "/static/console/js/completion.js";
-import { mayDispatch } from "/static/console/js/context.js";
+import { mayDispatch, mayOpen } from "/static/console/js/context.js";
 import { crewBar } from "/static/console/js/crew-bar.js";
 import { filterBar, forApi, fromAddress, toAddress } from "/static/console/js/filters.js";
 import { showKeys } from "/static/console/js/keys.js";
@@ -62,24 +62,22 @@ class WorkPage extends LitElement {
   }
 
   /** Load list, map and crews again under the present filters; a newer call overtakes an older one. */
-  async refresh({ map = true } = {}) {
+  async refresh() {
     this.asking?.abort();
     const { signal } = (this.asking = new AbortController());
     const rows = Math.min(MOST_ROWS, Math.max(work.PAGE, this.orders.length));
     try {
-      const [page, crews, load, points] = await Promise.all([
+      this.map?.show(work.points(this.filters));
+      const [page, crews, load] = await Promise.all([
         work.list(forApi(this.filters), { limit: rows, signal }),
         work.crews(),
         work.loadOfCrews(),
-        map ? work.points(this.filters, { signal }) : null,
       ]);
       this.orders = page.items;
       this.more = page.next_cursor;
       this.crews = crews;
       this.load = new Map(Object.entries(load));
       this.marked = new Set([...this.marked].filter((id) => page.items.some((order) => order.id === id)));
-      if (points) await this.map?.show(points);
-      if (this.opened) this.map?.choose(this.opened.id);
     } catch (error) {
       if (error.name !== "AbortError") say(explain(error), { wrong: true });
     } finally {
@@ -137,7 +135,7 @@ class WorkPage extends LitElement {
       this.active = id;
       this.click = null;
       toAddress(this.filters, id);
-      await this.map?.choose(id);
+      await this.map?.choose(this.opened);
     } catch (error) {
       say(explain(error), { wrong: true });
     }
@@ -374,7 +372,7 @@ class WorkPage extends LitElement {
               <p><strong>${this.click.place?.address ?? "No service point here"}</strong></p>
               ${this.click.place ? html`<p class="muted small"><a href="/places/${encodeURIComponent(this.click.place.id)}">${this.click.place.id}</a>
                 ${this.click.place.account ? html` · <a href="/accounts/${encodeURIComponent(this.click.place.account)}">account ${this.click.place.account}</a>` : ""}</p>` : ""}
-              <div class="verbs">${this.mayDispatch ? html`<button class="button primary" @click=${() => this.newOrderHere()}>New order here</button>` : ""}
+              <div class="verbs">${mayOpen ? html`<button class="button primary" @click=${() => this.newOrderHere()}>New order here</button>` : ""}
                 <button class="button quiet" @click=${() => (this.click = null)}>Close</button></div>
             </div>`
           : ""}
