@@ -36,8 +36,10 @@ from hub.settings import Settings
 log = structlog.get_logger()
 
 BATCH = 2_000
-# How long a batch may wait for company; a lone message is committed after this.
-LINGER_S = 0.03
+# A batch waits for company as long as more arrive, looking this often, up to that long: a lone message is committed
+# after one look, a burst in batches worth their commit.
+LINGER_S = 0.02
+LONGEST_LINGER_S = 0.2
 # What the broker may send ahead of our acknowledgements: it bounds the queue, and with it memory.
 RECEIVE_MAXIMUM = 4_000
 QUEUE_BYTES = 64 * 2**20
@@ -142,7 +144,9 @@ class Inbox:
         """Up to `most` messages in order of arrival, after lingering for company; none after `patience` seconds."""
         if not self._some.wait(patience):
             return []
-        if len(self._waiting) < most:
+        before, until = 0, time.monotonic() + LONGEST_LINGER_S
+        while before < len(self._waiting) < most and time.monotonic() < until:
+            before = len(self._waiting)
             time.sleep(LINGER_S)
         with self._lock:
             taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
