@@ -15,7 +15,7 @@ from uuid import UUID
 
 import structlog
 from pydantic import ValidationError
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -32,8 +32,10 @@ log = structlog.get_logger()
 # A command that waited longer than this on the device was given without a connection.
 OFFLINE_AFTER = timedelta(minutes=10)
 RETRIES = 3
-# What a device can do nothing about and may simply send again: nothing was written.
-TRANSIENT = {"40001", "40P01", "55P03", "57014"}
+# Somebody holds the order for long: the device has other commands to send, and sends this one again later.
+LOCK_TIMEOUT_MS = 4_000
+# Serialization failure, deadlock: worth another try at once.
+TRANSIENT = {"40001", "40P01"}
 
 STEPS: dict[str, Callable[..., WorkOrder]] = {
     "acknowledge": orders.acknowledge,
@@ -134,6 +136,7 @@ def _apply_one(
 
 def _once(session: Session, who: Principal, command: Command, digest: bytes, batch: dict[UUID, Outcome]) -> Outcome:
     assert who.crew_id is not None
+    session.execute(text(f"SET LOCAL lock_timeout = {int(LOCK_TIMEOUT_MS)}"))
     claimed = session.scalar(
         insert(MutationReceipt)
         .values(id=command.id, crew_id=who.crew_id, body_hash=digest, result={})

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import func, select, update
 
 from hub import accounts, clock
 from hub.accounts import Stamp
 from hub.models import Change, Charge, Crew, MutationReceipt, OrderException, OutboundMessage, Reading, WorkOrder
 from hub.work import orders
+from mobile_api import mutations
 from tests import factories
 from tests.hub.work.conftest import BY, TUESDAY
 from tests.mobile_api.conftest import Field
@@ -358,6 +360,20 @@ def test_a_hundred_commands_at_once_and_many_devices_at_the_same_time(town: Fiel
         completed = OutboundMessage.type == "work_order.completed"
         assert session.scalar(select(func.count()).select_from(OutboundMessage).where(completed)) == 1
         assert session.scalar(select(func.count()).select_from(MutationReceipt)) == 101
+
+
+def test_a_command_on_an_order_that_somebody_holds_is_deferred_and_works_later(
+    town: Field, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(mutations, "LOCK_TIMEOUT_MS", 100)
+    id_ = town.assigned()
+    command = town.north.command("start_travel", id_)
+    with town.office() as cast:
+        orders.lock(cast.session, UUID(id_))
+        (held,) = town.north.push(command)
+    assert (held["status"], held["problem"]["status"]) == ("deferred", 503)
+    assert town.count("mutation_receipt") == 0
+    assert town.north.push(command)[0]["status"] == "applied"
 
 
 def test_an_offline_report_is_marked_by_its_age(town: Field):
