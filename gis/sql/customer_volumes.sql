@@ -27,6 +27,9 @@ bill AS (
     JOIN billed_consumption b ON b.service_point = p.id AND b.replaced_by IS NULL
         AND b.from_day < (w.upper AT TIME ZONE %(time_zone)s)::date + 1
         AND b.to_day > (w.lower AT TIME ZONE %(time_zone)s)::date
+    WHERE NOT EXISTS (
+        SELECT FROM meter m WHERE m.serial = b.meter AND m.purpose IN ('sub', 'deduct', 'reclaimed')
+    )
 ),
 spread AS (
     SELECT zone, service_point, estimated,
@@ -48,11 +51,16 @@ billed AS (
            (SELECT sum(extract(epoch FROM upper(d) - lower(d))) FROM unnest(actual_days) d) AS actual_s
     FROM billed_days
 ),
+-- somebody lives here and nothing is measured: expected, and not known
 lived_in AS (
     SELECT DISTINCT w.zone, p.id AS service_point
     FROM zone_window w JOIN service_point p ON p.zone = w.zone JOIN occupancy o ON o.service_point = p.id
         AND o.since < (w.upper AT TIME ZONE %(time_zone)s)::date
         AND coalesce(o.until, 'infinity') > (w.lower AT TIME ZONE %(time_zone)s)::date
+    WHERE NOT EXISTS (
+        SELECT FROM meter_installation i
+        WHERE i.service_point = p.id AND i.installed_at < w.upper AND coalesce(i.removed_at, 'infinity') > w.lower
+    )
 ),
 point AS (
     SELECT zone, service_point, m.m3 AS register_m3, m.extrapolated_m3, m.covered_s AS register_s, m.expected_s, m.breaks,

@@ -180,6 +180,20 @@ def test_what_does_not_count(town: Town) -> None:
     assert (balance.billed, balance.unbilled, balance.water_losses) == pytest.approx((110, 20, 570))
 
 
+def test_what_is_expected_to_be_known(town: Town) -> None:
+    town.flows()
+    town.add("service-points", "id,address,lon,lat", "P3,d,0.7,0.5", "P4,e,0.8,0.5", "P5,f,0.9,0.5")
+    town.add("accounts", "account,service_point,since", "A3,P3,2020-01-01", "A4,P4,2020-01-01")
+    town.add("meters", "serial,service_point,unit,purpose", "S4,P4,m3,sub")
+    town.add("consumption", "service_point,from,to,volume,unit,meter,bill", "P4,2026-01-01,2026-02-01,7,m3,S4,B4")
+    town.read("C1,2026-01-01,0", "C1,2026-02-01,50", "C2,2026-01-01,0", "C2,2026-02-01,60")
+    loss = town.losses("A")["A"]
+    # P3 is lived in and not metered; P4 has a sub-meter, whose bill is part of another's; P5 is an empty lot
+    assert (loss.consumption.points, loss.consumption.points_without_data) == (3, 1)
+    assert loss.consumption.billed_m3 == pytest.approx(110)
+    assert loss.coverage()["consumption"] == pytest.approx(2 / 3, abs=1e-6)
+
+
 def test_reverse_and_compound_registers(town: Town) -> None:
     town.flows()
     town.add("meters", "serial,service_point,register,unit", "K,P1,high,m3", "K,P1,low,m3", "K,P1,volume_reverse,m3")
