@@ -5,7 +5,6 @@ One transaction per message with one INSERT; the answer leaves after the commit.
 
 import threading
 import time
-from collections import OrderedDict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -29,7 +28,7 @@ class Rate:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, name: str, per_second: int) -> None:
         """Count one message. Raises TooManyRequests."""

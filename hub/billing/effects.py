@@ -85,7 +85,7 @@ def _need_point(session: Session, point: str) -> None:
 
 
 def _point_of(session: Session, arrival: Arrival, point: str | None, meter: str | None = None) -> str:
-    """The place an event is about: named, or where its meter is, or where its account lives."""
+    """The place an event is about: named, or where its meter is, or where its account lives or lived last."""
     if point is not None:
         _need_point(session, point)
         return point
@@ -95,10 +95,7 @@ def _point_of(session: Session, arrival: Arrival, point: str | None, meter: str 
             raise Park("meter_unknown", f"Meter {meter} is not known to be anywhere.", {"meter": meter})
         return found
     lives = accounts.places_of(session, arrival.account, local_day(arrival.now))
-    if not lives:
-        reason = f"It is not known where account {arrival.account} lives."
-        raise Park("place_unknown", reason, {"resident": arrival.account})
-    return lives[0]
+    return lives[0] if lives else _last_place(session, arrival)
 
 
 # ------------------------------------------------------------------------------------------------------------ effects

@@ -310,7 +310,7 @@ def _postpone(session: Session, event_id: UUID, error: Exception) -> None:
 def retry(session: Session, event_id: UUID, *, by: str) -> BillingEvent:
     """Put a parked message back into the queue. Raises NotFound, Conflict when it is not parked."""
     event = _parked(session, event_id)
-    _pend(session, [event.id])
+    _pend(session, [event.id], afresh=True)
     changes.record(session, actor=by, subject_type="billing_event", subject_id=str(event.id), verb="retried")
     session.refresh(event)
     return event
@@ -350,20 +350,20 @@ def _parked(session: Session, event_id: UUID) -> BillingEvent:
     return event
 
 
-def _pend(session: Session, event_ids: Sequence[UUID]) -> None:
-    session.execute(
-        update(BillingEvent)
-        .where(BillingEvent.id.in_(event_ids))
-        .values(status="pending", attempts=0, next_attempt_at=func.clock_timestamp(), reason=None, outcome=None)
-    )
-    wake(session, CHANNEL)
+def _pend(session: Session, event_ids: Sequence[UUID], *, afresh: bool = False) -> None:
+    """Queue messages again; `afresh` forgets the tries they have had."""
+    values: dict[str, Any] = {"status": "pending", "next_attempt_at": func.clock_timestamp()}
+    values |= {"reason": None, "outcome": None} | ({"attempts": 0} if afresh else {})
+    session.execute(update(BillingEvent).where(BillingEvent.id.in_(event_ids)).values(values))
+    session.execute(select(func.pg_notify(CHANNEL, "")))
 
 
-# Parked messages whose account, place, meter or charge has become known since, by an event or an import.
+# Parked messages whose account, place, meter or charge has become known since, by an event or an import. One that is
+# parked again and again for the same want is left to a person after ten times.
 _KNOWN_NOW = text(
     """
     SELECT e.id FROM billing_event e, LATERAL (SELECT e.outcome -> 'waiting_for' AS w) AS _
-    WHERE e.status = 'parked' AND e.outcome ? 'waiting_for' AND (
+    WHERE e.status = 'parked' AND e.attempts < :most_attempts AND e.outcome ? 'waiting_for' AND (
         EXISTS (SELECT FROM account a WHERE a.number = w ->> 'account')
         OR EXISTS (SELECT FROM service_point p WHERE p.id = w ->> 'service_point')
         OR EXISTS (SELECT FROM meter_installation i WHERE i.serial = w ->> 'meter' AND i.service_point IS NOT NULL)
@@ -378,7 +378,7 @@ _KNOWN_NOW = text(
 
 def revive_known(session: Session) -> int:
     """Put parked messages back whose subject has become known since; how many. For the worker, every few seconds."""
-    found = list(session.scalars(_KNOWN_NOW))
+    found = list(session.scalars(_KNOWN_NOW, {"most_attempts": MOST_ATTEMPTS}))
     if found:
         _pend(session, found)
     return len(found)

@@ -161,6 +161,18 @@ def test_unknown_place_waits_until_an_import_makes_it_known(town: Town) -> None:
     assert town.row(row.id).status == "applied"
 
 
+def test_an_account_that_has_left_is_not_waited_for_in_circles(town: Town) -> None:
+    town.send(event("account.closed", effective_date="2026-11-01", read_required=False))
+    row = town.send(delinquent(service_point=None))
+    assert (row.status, town.orders()) == ("applied", [])
+    row = town.send(event("reading.disputed", account=None, meter="M-GONE"))
+    assert row.outcome is not None and row.outcome["waiting_for"] == {"meter": "M-GONE"}
+    factories.meter(town.session, "M-GONE", at="SP2")
+    assert inbox.revive_known(town.session) == 1
+    town.process()
+    assert town.row(row.id).status == "applied"
+
+
 def test_an_account_of_another_billing_system_is_out_of_reach(town: Town) -> None:
     other = factories.source(town.session, "district")
     row = Town(town.session, other.id, other.name).send(event("account.payment_received", past_due="0.00"))

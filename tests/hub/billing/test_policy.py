@@ -165,7 +165,7 @@ def test_the_earliest_time_is_lawful_and_nothing_before_it_is(
     if decision.earliest_at is None:
         # the only way never to get there: the notice has lapsed by the time that everything else is in order
         assert not decision.allowed
-        assert notice > 60 or max(60 - due, hold or 0) + notice > 55
+        assert notice > 60 or max(60 - due, hold or 0) + notice > 50
         return
     found = decision.earliest_at
     assert found >= at
