@@ -330,13 +330,16 @@ def rewrite_dispositions(session: Session, rows: Sequence[tuple[int, datetime, s
         )
 
 
-def unclaimed_ids(session: Session, identities: Sequence[str]) -> list[int]:
-    """Ids of unclaimed messages about any of these devices; messages about several devices are searched by text."""
+def unclaimed_ids(session: Session, identities: Sequence[str], limit: int) -> list[int]:
+    """Ids of the oldest unclaimed messages about any of these devices.
+
+    Messages about several devices are searched by text.
+    """
     found = raw_of(session).execute(
         "SELECT id FROM raw_message WHERE disposition = 'unclaimed' AND (device = ANY(%(devices)s) OR (device IS NULL"
         " AND EXISTS (SELECT FROM unnest(%(devices)s::text[]) d WHERE position(encode(convert_to(d, 'UTF8'), 'escape')"
-        " IN lower(encode(payload, 'escape'))) > 0)))",
-        {"devices": list(identities)},
+        " IN lower(encode(payload, 'escape'))) > 0))) ORDER BY received_at LIMIT %(limit)s",
+        {"devices": list(identities), "limit": limit},
     )
     return [row[0] for row in found]
 

@@ -116,9 +116,9 @@ def replay(session: Session, raw_ids: Collection[int]) -> Batch:
     return batch
 
 
-def replay_device(session: Session, device: str) -> Batch:
-    """Book the messages that were kept while `device` was not registered."""
-    return replay(session, ledger.unclaimed_ids(session, [devices.key(device)]))
+def replay_device(session: Session, device: str, *, limit: int = 5000) -> Batch:
+    """Book the messages that were kept while `device` was not registered; `replay_claimed` does what lies beyond."""
+    return replay(session, ledger.unclaimed_ids(session, [devices.key(device)], limit))
 
 
 def replay_claimed(session: Session, *, limit: int = 2000) -> int:
