@@ -39,16 +39,18 @@ def report(
     """
     check_period(begins, ends)
     wanted = None if codes is None else list(codes)
-    if wanted is not None:
-        known = set(session.scalars(select(Zone.code).where(Zone.code.in_(wanted))))
-        for code in wanted:
-            if code not in known:
-                raise NotFound(f"There is no zone {code[:80]!r}.", remedy="GET /api/v1/zones lists them.")
+    for code in wanted or ():
+        _check_zone(session, code)
     start, end = (datetime.combine(day, time(), tzinfo=zone) for day in (begins, ends))
     losses = zone_losses(
         session, start, end, time_zone=zone, units=units.FACTORS_M3, zones=wanted, assumptions=assumptions
     )
     return [_kept(session, loss, begins, ends, actor) for loss in losses]
+
+
+def _check_zone(session: Session, code: str) -> None:
+    if session.scalar(select(Zone.code).where(Zone.code == code)) is None:
+        raise NotFound(f"There is no zone {code[:80]!r}.", remedy="GET /api/v1/zones lists them.")
 
 
 def check_period(begins: date, ends: date) -> None:
@@ -181,7 +183,9 @@ def _plain(value: Any) -> Any:
 
 
 def revisions(session: Session, code: str | None, begins: date, ends: date) -> list[dict[str, Any]]:
-    """Every revision of a zone and period, newest first, with its inputs."""
+    """Every revision of a zone (None: the whole system) and period, newest first, with its inputs. Raises NotFound."""
+    if code is not None:
+        _check_zone(session, code)
     rows = session.scalars(
         select(BalanceRevision)
         .where(

@@ -128,3 +128,11 @@ def test_audits_of_plain_inputs(live: Live) -> None:
         {"method": "easycalc", "inputs": {"days": 1e308, "sources": [[1e308, 1e308]]}},
     ):
         assert client.post("/api/v1/water-balance/audit", content=json.dumps(bad)).status_code == 422
+
+
+@pytest.mark.parametrize("code", ["%00", "%ff", "%ed%a0%80", "..%2f..", "%F0%9F%92%A7", "x" * 5000])
+def test_codes_that_nobody_has(live: Live, code: str) -> None:
+    client = live.client("analyst")
+    for path in ("balance", "balance/revisions"):
+        answer = client.get(f"/api/v1/zones/{code}/{path}?from=2026-01-01&to=2026-02-01")
+        assert answer.status_code in (404, 422)
