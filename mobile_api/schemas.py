@@ -1,25 +1,11 @@
 """The shapes of the crew API, for the published description and for checking what devices send."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MOST_COMMANDS = 100
-COMMAND_TYPES = (
-    "acknowledge",
-    "start_travel",
-    "arrive",
-    "pause",
-    "resume",
-    "complete",
-    "unable",
-    "note",
-    "reading",
-    "report",
-    "position",
-    "cancel_acknowledge",
-)
 CommandType = Literal[
     "acknowledge",
     "start_travel",
@@ -34,6 +20,7 @@ CommandType = Literal[
     "position",
     "cancel_acknowledge",
 ]
+COMMAND_TYPES: tuple[str, ...] = get_args(CommandType)
 
 
 class ChangeItem(BaseModel):
