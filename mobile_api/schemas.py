@@ -1,6 +1,6 @@
 """The shapes of the crew API, for the published description and for checking what devices send."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -20,7 +20,6 @@ CommandType = Literal[
     "position",
     "cancel_acknowledge",
 ]
-COMMAND_TYPES: tuple[str, ...] = get_args(CommandType)
 
 
 class ChangeItem(BaseModel):
