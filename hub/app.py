@@ -63,7 +63,7 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
     # set when the server shuts down; open event streams watch it
     app.state.stopping = threading.Event()
     install_problem_handlers(app)
-    app.add_middleware(GZipMiddleware, minimum_size=1024)
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)
     app.add_middleware(SecurityHeaders)
     for router in api.routers():
         app.include_router(router)

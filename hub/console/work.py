@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -17,29 +16,10 @@ from hub.work.catalogue import of_snapshot
 MOST_POINTS = 100_000
 
 
-def geojson(session: Session, filters: search.Filters) -> bytes:
-    """Orders under `filters` as a feature collection whose properties are short: the map clusters them in its worker.
-
-    Properties: `n` number, `t` type, `s` status.
-    """
-    return orjson.dumps(
-        {
-            "type": "FeatureCollection",
-            "features": [
-                {
-                    "type": "Feature",
-                    "geometry": {"type": "Point", "coordinates": [round(row.lon, 6), round(row.lat, 6)]},
-                    "properties": {
-                        "id": str(row.id),
-                        "n": row.number,
-                        "t": row.type,
-                        "s": row.status,
-                    },
-                }
-                for row in search.points(session, filters, limit=MOST_POINTS)
-            ],
-        }
-    )
+def geojson(session: Session, filters: search.Filters) -> str:
+    """Orders under `filters` as a feature collection with short properties: the map clusters them in its worker."""
+    features = search.points(session, filters, limit=MOST_POINTS)
+    return f'{{"type":"FeatureCollection","features":[{features}]}}'
 
 
 def filters_of(asked: dict[str, str], who: Principal) -> search.Filters:

@@ -43,6 +43,15 @@ def test_session_cookie_opens_pages_and_the_api_until_sign_out(live: Live, peopl
     assert client.get("/api/v1/work-orders").status_code == 401
 
 
+def test_over_https_the_cookie_is_bound_to_the_host(live: Live, people: None) -> None:
+    client = live.client()
+    client.headers["X-Forwarded-Proto"] = "https"
+    cookie = enter(client).headers["set-cookie"]
+    assert cookie.startswith("__Host-curbstop_session=")
+    assert "Secure" in cookie
+    assert "Path=/" in cookie
+
+
 def test_changes_need_the_token_of_the_page_and_its_own_site(live: Live, people: None) -> None:
     client = live.client()
     enter(client)

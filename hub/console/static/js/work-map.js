@@ -79,6 +79,7 @@ class WorkMap extends LitElement {
   style_() {
     const network = networkStyle({ names: this.names });
     const work = workStyle(this.data, this.chosen);
+    this.drawn = this.data;
     return { ...network, sources: { ...network.sources, ...work.sources }, layers: [...network.layers, ...work.layers] };
   }
 
@@ -99,9 +100,8 @@ class WorkMap extends LitElement {
   async show(address) {
     this.data = address;
     await this.ready;
-    const source = this.map.getSource("work");
-    if (!source) return;
-    source.setData(address);
+    if (this.drawn !== address) this.map.getSource("work")?.setData(address);
+    this.drawn = address;
     this.map.once("idle", () => (this.dataset.shown = address));
   }
 
