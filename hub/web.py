@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from hub import auth
 from hub.auth import Principal
@@ -270,6 +271,7 @@ def install_problem_handlers(app: FastAPI) -> None:
         (StaleDataError, database_trouble),
     ):
         app.add_exception_handler(kind, handler)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -291,6 +293,11 @@ def _database_problem(request: Request, error: Exception) -> tuple[dict[str, Any
         }, 503
     detail = "A value in the request cannot be stored."
     return {"type": "invalid-input", "title": "A value cannot be taken", "status": 422, "detail": detail}, 422
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Whoever asked hung up before the question was complete: nobody reads this answer, and nothing went wrong here."""
+    return Response(status_code=400)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -45,7 +45,14 @@ def build(word: str | None = None) -> typer.Typer:
 def main() -> None:
     """Run the command; a refusal is one clear sentence on standard error and exit status 1."""
     # Standard output carries answers (a token, a report, the line that says `ready`), so what happens goes beside.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    # Tracebacks are plain: pretty ones print every local variable, secrets and customers among them, and take minutes.
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    structlog.configure(
+        processors=[*structlog.get_config()["processors"][:-1], renderer],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
     try:
         build(sys.argv[1] if len(sys.argv) > 1 else None)()
     except CurbstopError as error:
