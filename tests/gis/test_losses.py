@@ -1,6 +1,8 @@
 """Zone balances from stored readings, bills and levels, each worked out by hand."""
 
-from datetime import datetime
+import random
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -262,3 +264,35 @@ def test_a_zone_of_zones_is_bounded_by_their_meters(town: Town) -> None:
     found = town.losses()
     assert terms(found["T"])[0] == terms(found[None])[0] == pytest.approx(1100)
     assert terms(found["A"])[0] == pytest.approx(700)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_reads_are_interpolated_and_months_add_up(town: Town, seed: int) -> None:
+    chance = random.Random(seed)
+    start = datetime(2025, 11, 1, tzinfo=UTC)
+    known: dict[str, list[tuple[float, float]]] = {}
+    for serial in ("IN", "TR", "C1", "C2"):
+        days, value = 0.0, 0.0
+        reads = [(days, value)]
+        while days < 170:
+            days += chance.choice([0.04, 1.0, 7.3, 30.4]) * chance.uniform(0.5, 1.5)
+            value += round(chance.uniform(0, 9), 3)
+            reads.append((days, round(value, 3)))
+        known[serial] = reads
+        town.read(*(f"{serial},{(start + timedelta(days=at)).isoformat()},{v}" for at, v in reads))
+
+    def register(serial: str, at: datetime) -> float:
+        elapsed = (at - start).total_seconds() / 86400
+        for (before, low), (after, high) in pairwise(known[serial]):
+            if before <= elapsed <= after:
+                return low + (high - low) * (elapsed - before) / (after - before)
+        raise AssertionError(elapsed)
+
+    middle = datetime(2026, 2, 1, tzinfo=ZONE)
+    last = datetime(2026, 3, 1, tzinfo=ZONE)
+    for period in (JANUARY, (middle, last), (JANUARY[0], last)):
+        passed = {serial: register(serial, period[1]) - register(serial, period[0]) for serial in known}
+        loss = town.losses("A", period=period)["A"]
+        assert terms(loss)[0] == pytest.approx(passed["IN"] - passed["TR"], abs=1e-4)
+        assert loss.consumption.billed_m3 == pytest.approx(passed["C1"] + passed["C2"], abs=1e-4)
+        assert loss.coverage()["overall"] == pytest.approx(1, abs=1e-6)
