@@ -112,7 +112,7 @@ def meters(settings: DemoSettings) -> None:
 def guide(settings: DemoSettings) -> None:
     """Crews, dispatcher and the tour's pages."""
     keys = settings.keys()
-    tour = Guide(settings, _client(settings.hub_url, keys["analyst"]), _client(settings.billing_url))
+    tour = Guide(settings, _client(settings.hub_url, keys["analyst"]), _client(settings.billing_url, timeout=3))
     threading.Thread(target=_begin_story, args=(settings, tour), daemon=True).start()
     _serve(create_tour(tour), settings.guide_port)
 
@@ -134,14 +134,15 @@ def _begin_story(settings: DemoSettings, tour: Guide) -> None:
     ]
     robot = Dispatcher(_client(settings.hub_url, keys["dispatcher"]), crews)
     tour.story = Story(clock, water, registers, crews, robot)
+    threading.Thread(target=tour.watch, daemon=True).start()
     stopping = threading.Event()
     threading.Thread(target=dispatch, args=(robot, clock.now, stopping), daemon=True).start()
     work(crews, clock.now, stopping)
 
 
-def _client(url: str, token: str | None = None) -> httpx.Client:
+def _client(url: str, token: str | None = None, timeout: float = 20) -> httpx.Client:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.Client(base_url=url, headers=headers, timeout=20, trust_env=False)
+    return httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
 
 
 def _serve(app: FastAPI, port: int) -> None:

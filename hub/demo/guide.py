@@ -6,8 +6,6 @@ it does otherwise is what the visitor asks for by name: killing the hub's worker
 
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +17,7 @@ from fastapi import FastAPI, Form, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from hub.demo import calendar
-from hub.demo.businesstime import BusinessClock
+from hub.demo.businesstime import BusinessClock, pause
 from hub.demo.calendar import LOCAL, hours_since_start
 from hub.demo.consumption import Meters, truth
 from hub.demo.crews import Crew
@@ -30,7 +28,7 @@ from hub.demo.network import ZONE_NAMES
 from hub.demo.settings import DemoSettings
 from hub.demo.webpages import page, prepare
 
-BALANCES_KEPT_S = 20.0
+BALANCES_EVERY_S = 15.0
 
 
 @dataclass
@@ -53,8 +51,7 @@ class Guide:
     billing: httpx.Client
     story: Story | None = None
     kills: list[tuple[datetime, int]] = field(default_factory=list)
-    _balances: tuple[float, list[dict[str, Any]]] | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _balances: list[dict[str, Any]] = field(default_factory=list)
 
     def now(self) -> datetime:
         """The town's time; its first morning before the story begins."""
@@ -65,15 +62,14 @@ class Guide:
         return next((crew for crew in self.story.crews if crew.name == name), None) if self.story else None
 
     def balances(self) -> list[dict[str, Any]]:
-        """Each zone's last full month and running month: the hub's figures beside the truth."""
-        if self.story is None:
-            return []
-        with self._lock:
-            if self._balances and time.monotonic() - self._balances[0] < BALANCES_KEPT_S:
-                return self._balances[1]
-            found = [self._balance(zone, start, end) for start, end in self.periods() for zone in ZONES]
-            self._balances = (time.monotonic(), found)
-            return found
+        """Each zone's last full month and running month, the hub's figures beside the truth, as last asked."""
+        return self._balances
+
+    def watch(self) -> None:
+        """The thread that asks the hub for balances, so that no page waits for it."""
+        while True:
+            self._balances = [self._balance(zone, start, end) for start, end in self.periods() for zone in ZONES]
+            pause(BALANCES_EVERY_S)
 
     def periods(self) -> list[tuple[date, date]]:
         """The last full month of the back-filled past, then the days of the running month that are over."""

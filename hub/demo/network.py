@@ -162,7 +162,7 @@ def _find_zones(network: Network) -> dict[str, str]:
 def zone_polygons(network: Network, reach_m: float = 55.0) -> dict[str, BaseGeometry]:
     """One polygon per zone, none overlapping: the ground nearer to its pipes than to any other zone's.
 
-    Ground farther than `reach_m` from every pipe belongs to no zone.
+    Ground outside the town, farther than `reach_m` from every pipe, belongs to no zone.
     """
     points: dict[Point, str] = {}
     for link in network.pipes.values():
@@ -170,7 +170,9 @@ def zone_polygons(network: Network, reach_m: float = 55.0) -> dict[str, BaseGeom
         for step in range(max(2, math.ceil(line.length / 15)) + 1):
             at = line.interpolate(min(step * 15.0, line.length))
             points[round(at.x, 1), round(at.y, 1)] = network.zone_of_pipe(link)
-    town = shapely.union_all([network.line(link).buffer(reach_m) for link in network.pipes.values()])
+    reached = shapely.union_all([network.line(link).buffer(reach_m) for link in network.pipes.values()])
+    # Courtyards out of reach of every pipe are part of the town nevertheless.
+    town = shapely.union_all([Polygon(part.exterior) for part in shapely.get_parts(reached)])
     cells = shapely.voronoi_polygons(MultiPoint(list(points)), extend_to=town)
     tree = shapely.STRtree(list(cells.geoms))
     by_zone: dict[str, list[Polygon]] = defaultdict(list)
