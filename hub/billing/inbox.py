@@ -332,6 +332,8 @@ def dismiss(session: Session, event_id: UUID, *, by: str, reason: str) -> Billin
     changes.record(
         session, actor=by, subject_type="billing_event", subject_id=str(event.id), verb="dismissed", detail=detail
     )
+    if event.account is not None and accounts.lock(session, event.account):
+        shutoffs.review(session, event.account, by=by)
     session.refresh(event)
     return event
 
