@@ -45,13 +45,14 @@ def circular_parent(session: Session) -> str | None:
     return found
 
 
-def zone_at(session: Session, longitude: float, latitude: float) -> str | None:
-    """The smallest zone that covers a position in degrees, or None."""
-    found: str | None = session.execute(
+def overlaps(session: Session, limit: int = 10) -> list[tuple[str, str]]:
+    """Pairs of zones of the same parent that share ground: water used there would be anybody's."""
+    found = session.execute(
         text(
-            "SELECT code FROM zone WHERE ST_Covers(geometry, ST_SetSRID(ST_Point(:x, :y), 4326))"
-            " ORDER BY ST_Area(geometry), code LIMIT 1"
+            "SELECT a.code, b.code FROM zone a JOIN zone b ON a.code < b.code"
+            " AND a.parent IS NOT DISTINCT FROM b.parent AND a.geometry && b.geometry"
+            " AND ST_Relate(a.geometry, b.geometry, '2********') ORDER BY 1, 2 LIMIT :limit"
         ),
-        {"x": longitude, "y": latitude},
-    ).scalar_one_or_none()
-    return found
+        {"limit": limit},
+    )
+    return [(first, second) for first, second in found]

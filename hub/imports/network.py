@@ -74,6 +74,10 @@ def _store_zones(session: Session, load: Load) -> Stored:
     moved = zones.assign_points(session)
     if moved:
         stored.notes.append(f"{moved} service points changed zone")
+    shared = zones.overlaps(session)
+    if shared:
+        pairs = ", ".join(f"{first} and {second}" for first, second in shared)
+        stored.notes.append(f"zones share ground ({pairs}): a place there counts in the smaller one")
     return stored
 
 
