@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS received (
 CREATE INDEX IF NOT EXISTS received_account ON received (account);
 CREATE TABLE IF NOT EXISTS invoice_line (
     charge TEXT PRIMARY KEY, account TEXT, code TEXT NOT NULL, quantity TEXT NOT NULL, amount TEXT NOT NULL,
-    currency TEXT NOT NULL, work_order TEXT, bill_to TEXT, reverses TEXT, invoice TEXT NOT NULL, at TEXT NOT NULL,
+    currency TEXT NOT NULL, work_order TEXT, number TEXT, bill_to TEXT, reverses TEXT, invoice TEXT NOT NULL, at TEXT NOT NULL,
     message TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS invoice_line_account ON invoice_line (account);
 """
@@ -249,7 +249,7 @@ class Ledger:
         invoice = f"INV-{at:%Y%m}-{account}"
         booked = connection.execute(
             "INSERT OR IGNORE INTO invoice_line (charge, account, code, quantity, amount, currency, work_order, "
-            "bill_to, reverses, invoice, at, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "number, bill_to, reverses, invoice, at, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 str(data.get("charge")),
                 account,
@@ -258,6 +258,7 @@ class Ledger:
                 str(data.get("amount", "0")),
                 str(data.get("currency") or self.currency),
                 data.get("work_order"),
+                data.get("number"),
                 data.get("bill_to"),
                 data.get("reverses"),
                 invoice,
