@@ -22,7 +22,6 @@ from hub.errors import BadInput
 WGS84 = "EPSG:4326"
 # An archive that unpacks to more than this is refused before it is unpacked.
 MAX_UNPACKED_BYTES = 2 << 30
-DBF_NAME_LENGTH = 10
 SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 
 

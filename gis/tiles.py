@@ -14,7 +14,6 @@ MAX_ZOOM = 22
 # Below this zoom a tile shows one place per pixel cell, with how many it stands for: a town of 50,000 places is one
 # tile there, and nobody can see more.
 FULL_POINTS_ZOOM = 13
-CELLS = 512
 
 # Bounds in degrees are computed by the caller; shapes are cut before they are projected, so that no vertex near a pole
 # can fail.

@@ -15,8 +15,6 @@ from hub.db import raw_of
 from hub.imports.columns import Column
 from hub.imports.rows import PROGRESS_STEP, Fault, Progress, Row, shown
 
-STAGE = "import_stage"
-
 
 def stage(
     session: Session,
