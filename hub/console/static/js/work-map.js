@@ -103,6 +103,7 @@ class WorkMap extends LitElement {
     if (this.drawn !== address) this.map.getSource("work")?.setData(address);
     this.drawn = address;
     this.map.once("idle", () => (this.dataset.shown = address));
+    this.map.triggerRepaint();
   }
 
   /** Ring an order, and bring it into view when it is not; null rings none. */
