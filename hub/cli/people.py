@@ -10,11 +10,10 @@ from sqlalchemy.orm import Session
 
 from hub import auth, changes
 from hub.billing import sources
-from hub.db import Database
+from hub.cli.transaction import command_transaction
 from hub.errors import BadInput
 from hub.models import Crew
 from hub.models.people import ROLES
-from hub.private import database_for
 from hub.settings import load
 from hub.work import crews
 
@@ -52,7 +51,7 @@ def add_user(
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
         password = sys.stdin.readline().rstrip("\r\n")
-    with database_for(load()) as url, Database(url).transaction() as session:
+    with command_transaction(load()) as session:
         person = auth.add_user(session, email=email, name=name, role=role, password=password)
         changes.record(
             session, actor=ACTOR, subject_type="user", subject_id=person.email, verb="added", detail={"role": role}
@@ -62,7 +61,7 @@ def add_user(
 
 def disable_user(email: Annotated[str, typer.Argument(help="Who may no longer sign in.")]) -> None:
     """Let a person sign in no more; their open sessions end."""
-    with database_for(load()) as url, Database(url).transaction() as session:
+    with command_transaction(load()) as session:
         auth.disable_user(session, email)
         changes.record(session, actor=ACTOR, subject_type="user", subject_id=email, verb="disabled")
     typer.echo(f"Disabled {email}.")
@@ -78,7 +77,7 @@ def create_token(
 
     Example: curbstop token create --role crew --name "North's tablet" --crew North
     """
-    with database_for(load()) as url, Database(url).transaction() as session:
+    with command_transaction(load()) as session:
         token = auth.create_token(
             session,
             name=name,
@@ -104,7 +103,7 @@ def _crew_id(session: Session, name: str) -> UUID:
 
 def revoke_token(prefix: Annotated[str, typer.Argument(help="The first 11 characters of the token.")]) -> None:
     """Refuse a token from now on."""
-    with database_for(load()) as url, Database(url).transaction() as session:
+    with command_transaction(load()) as session:
         count = auth.revoke_token(session, prefix[:11])
         if not count:
             raise BadInput("No live token begins so.", field="prefix", value=prefix)
@@ -121,7 +120,7 @@ def add_crew(
 
     Example: curbstop crew add North --phone "+1 555 0100" --skill shutoff
     """
-    with database_for(load()) as url, Database(url).transaction() as session:
+    with command_transaction(load()) as session:
         crew = crews.add(session, name=name, phone=phone, skills=skill or [], by=ACTOR)
         typer.echo(f"Added crew {crew.name}.")
 
@@ -138,7 +137,7 @@ def add_source(
     Example: curbstop source add city-billing --endpoint https://billing.example.org/hooks
     """
     settings = load()
-    with database_for(settings) as url, Database(url).transaction() as session:
+    with command_transaction(settings) as session:
         source, made = sources.add(
             session,
             name=name,

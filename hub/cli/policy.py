@@ -6,8 +6,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from hub import clock, settings
-from hub.db import Database
-from hub.private import database_for
+from hub.cli.transaction import command_transaction
 from hub.work import in_force, policy, search
 
 
@@ -27,13 +26,8 @@ def explain(order: Annotated[str, typer.Argument(help="Number or id of a work or
     """
     configured = settings.load()
     in_force.use(configured)
-    with database_for(configured) as url:
-        database = Database(url)
-        try:
-            with database.transaction() as session:
-                lines = _explained(session, order, configured)
-        finally:
-            database.dispose()
+    with command_transaction(configured) as session:
+        lines = _explained(session, order, configured)
     typer.echo("\n".join(lines))
 
 
