@@ -15,14 +15,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from hub import auth, clock, imports
@@ -33,7 +32,6 @@ from hub.demo import calendar
 from hub.demo.businesstime import BusinessClock
 from hub.demo.settings import FIRST_FILES, LATER_FILES, DemoSettings, write_document
 from hub.errors import ConfigurationError
-from hub.models import Change
 from hub.private import process, supervisor
 from hub.private.folder import CannotStart
 from hub.settings import Settings, load
@@ -44,6 +42,7 @@ CREWS = (("North", "+12025550191"), ("South", "+12025550192"), ("Harbour", "+120
 LOGINS = ("dispatcher", "supervisor", "analyst", "billing", "admin")
 FASTEST = 3600.0
 TICK_S = 2.0
+STOPS_WITHIN_S = 15.0
 TANK_AREA_M2 = "201.06"  # tank T1 is 16 m wide
 # How the town's hub differs from one with default settings.
 TOWN_SETTINGS = {
@@ -87,8 +86,8 @@ def demo(
         billing_port, guide_port = _free_ports(port)
         told = DemoSettings(folder, hub.address, hub.mqtt_url, SOURCE, billing_port, guide_port, os.getpid())
         with contextlib.closing(_Opened(hub.database_url)) as opened, opened.database.transaction() as session:
-            keys = _found(session, told)
             clock.set_clock(session, business_at=_resume_at(session, told), rate=0)
+            keys = _found(session, told)
         (folder / "story.json").unlink(missing_ok=True)
         hub.environment.update(told.environment(), CURBSTOP_DEMO_SPEED=str(speed), CURBSTOP_DEMO_TERMINAL=str(terminal))
         threading.Thread(target=_introduce, args=(hub.address, told, keys), daemon=True).start()
@@ -296,7 +295,7 @@ class _Story:
         levels = dict(enumerate(self.told.document("town/tank.json", [])))
         while True:
             now = running.now()
-            self.state["business_at"] = now.isoformat()
+            self.state |= {"business_at": now.isoformat(), "speed": running.rate}
             self._save()
             hour = min(int(calendar.hours_since_start(now)), len(levels) - 1)
             if hour > self._levels_until and levels:
@@ -324,9 +323,13 @@ class _Story:
 
 
 def _resume_at(session: Session, told: DemoSettings) -> datetime:
-    """The story's first morning, or, at a second start, where the town's clock stood: it never goes back."""
-    kept = told.document("state.json", {}).get("business_at")
-    if kept is None:
+    """The story's first morning, or, at a second start, just after the last instant that the town has lived.
+
+    The clock in the database ran on while nobody lived by it; what was noted lags behind by one tick and the time it
+    took to stop. So the town's time never goes back, and no night is lost to a stop.
+    """
+    state = told.document("state.json", {})
+    if "business_at" not in state:
         return calendar.STORY
-    last = session.scalar(select(func.max(Change.at)))
-    return max(datetime.fromisoformat(kept), last or calendar.STORY)
+    noted = datetime.fromisoformat(state["business_at"])
+    return min(noted + timedelta(seconds=STOPS_WITHIN_S * state["speed"]), max(noted, clock.now(session)))

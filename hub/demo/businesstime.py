@@ -5,7 +5,7 @@ Pure but for reading the machine's clock.
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,6 @@ class BusinessClock:
     def at(self, real: datetime) -> datetime:
         """Business time at a real instant."""
         return (self.business_at + (real - self.real_at) * self.rate).astimezone(UTC)
-
-    def real_seconds(self, span: timedelta) -> float:
-        """How long a span of business time really takes."""
-        return span.total_seconds() / self.rate
 
     def text(self) -> str:
         """The three numbers as one word for an environment variable."""

@@ -197,7 +197,7 @@ class Crew:
     def _dead_spots(self, now: datetime) -> None:
         if self.next_dead_spot is None:
             self.next_dead_spot = now + timedelta(minutes=self.dice.uniform(45, 150))
-        if now >= self.next_dead_spot and not self.taken:
+        if now >= self.next_dead_spot and not self.taken and self.phase != "idle":
             self.offline_until = now + timedelta(minutes=self.dice.uniform(10, 35))
             self.next_dead_spot = self.offline_until + timedelta(minutes=self.dice.uniform(60, 180))
             self.say(now, "out of reception")
