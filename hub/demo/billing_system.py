@@ -6,6 +6,7 @@ hub, signed; the web server takes the hub's messages, verifies them, books invoi
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -94,11 +95,24 @@ def create_app(ledger: Ledger, settings: BillingSettings, sender: Sender | None 
     """The billing system's web server."""
     app = FastAPI(title="L-Town Billing", docs_url=None, redoc_url=None, openapi_url=None)
     prepare(app)
-    verifier = Webhook(settings.secret)
-    links = {"hub_url": settings.hub_url, "guide_url": settings.guide_url}
 
     def show(name: str, status: int = 200, **values: Any) -> Response:
-        return page(name, status, now=settings.clock.now(), **links, **values)
+        links = {"hub_url": settings.hub_url, "guide_url": settings.guide_url}
+        return page(name, status, **{**links, **values, "now": settings.clock.now()})
+
+    def wake() -> None:
+        if sender:
+            sender.wake.set()
+
+    _hub_routes(app, ledger, settings, wake)
+    _payment_route(app, ledger, settings, wake, show)
+    _page_routes(app, ledger, show)
+    return app
+
+
+def _hub_routes(app: FastAPI, ledger: Ledger, settings: BillingSettings, wake: Callable[[], None]) -> None:
+    """What the hub calls: its messages come in, and it may ask for a balance."""
+    verifier = Webhook(settings.secret)
 
     @app.post("/hooks")
     async def hooks(request: Request) -> Response:
@@ -113,20 +127,23 @@ def create_app(ledger: Ledger, settings: BillingSettings, sender: Sender | None 
         if not isinstance(document, dict):
             return JSONResponse({"problem": "not a message"}, 422)
         ledger.receive(request.headers["webhook-id"], document, settings.clock.now())
-        if sender:
-            sender.wake.set()
+        wake()
         return Response(status_code=204)
 
     @app.get("/balance")
-    def balance_by_query(account: str) -> Response:
-        return balance(account)
-
-    @app.get("/balance/{account}")
     def balance(account: str) -> Response:
         try:
             return JSONResponse(ledger.balance(account, settings.clock.now()))
         except UnknownAccount:
             return JSONResponse({"problem": "unknown account"}, 404)
+
+    app.get("/balance/{account}")(balance)
+
+
+def _payment_route(
+    app: FastAPI, ledger: Ledger, settings: BillingSettings, wake: Callable[[], None], show: Callable[..., Response]
+) -> None:
+    """The Pay button."""
 
     @app.post("/accounts/{number}/pay")
     def pay(number: str, back: Annotated[str, Form()] = "/") -> Response:
@@ -134,20 +151,18 @@ def create_app(ledger: Ledger, settings: BillingSettings, sender: Sender | None 
             paid = ledger.pay(number, settings.clock.now())
         except UnknownAccount:
             return show("missing.html", 404, number=number)
-        if sender:
-            sender.wake.set()
+        wake()
         target = f"/accounts/{number}" if back == "account" else "/"
         return RedirectResponse(f"{target}?paid={number}" if paid else target, 303)
 
+
+def _page_routes(app: FastAPI, ledger: Ledger, show: Callable[..., Response]) -> None:
+    """What people see."""
+
     @app.get("/")
     def debts(paid: str = "") -> Response:
-        return show(
-            "debts.html",
-            debts=debtors(ledger),
-            paid=_name_of(ledger, paid),
-            totals=totals(ledger),
-            last=latest(ledger, 12),
-        )
+        values = {"debts": debtors(ledger), "totals": totals(ledger), "last": latest(ledger, 12)}
+        return show("debts.html", paid=_name_of(ledger, paid), **values)
 
     @app.get("/invoices")
     def invoices() -> Response:
@@ -164,20 +179,14 @@ def create_app(ledger: Ledger, settings: BillingSettings, sender: Sender | None 
             found = ledger.account(number)
         except UnknownAccount:
             return show("missing.html", 404, number=number)
-        return show(
-            "account.html",
-            account=found,
-            paid=bool(paid),
-            lines=invoice_lines(ledger, number),
-            received=ledger.rows("SELECT * FROM received WHERE account = ? ORDER BY position DESC", number),
-            sent=ledger.rows("SELECT * FROM outgoing WHERE account = ? ORDER BY id DESC", number),
-        )
+        received = ledger.rows("SELECT * FROM received WHERE account = ? ORDER BY position DESC", number)
+        sent = ledger.rows("SELECT * FROM outgoing WHERE account = ? ORDER BY id DESC", number)
+        lines = invoice_lines(ledger, number)
+        return show("account.html", account=found, paid=bool(paid), lines=lines, received=received, sent=sent)
 
     @app.get("/state.json")
     def state() -> Response:
         return JSONResponse(totals(ledger))
-
-    return app
 
 
 def _name_of(ledger: Ledger, number: str) -> str:

@@ -39,8 +39,8 @@ CREATE TABLE IF NOT EXISTS received (
 CREATE INDEX IF NOT EXISTS received_account ON received (account);
 CREATE TABLE IF NOT EXISTS invoice_line (
     charge TEXT PRIMARY KEY, account TEXT, code TEXT NOT NULL, quantity TEXT NOT NULL, amount TEXT NOT NULL,
-    currency TEXT NOT NULL, work_order TEXT, number TEXT, bill_to TEXT, reverses TEXT, invoice TEXT NOT NULL, at TEXT NOT NULL,
-    message TEXT NOT NULL);
+    currency TEXT NOT NULL, work_order TEXT, number TEXT, bill_to TEXT, reverses TEXT,
+    invoice TEXT NOT NULL, at TEXT NOT NULL, message TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS invoice_line_account ON invoice_line (account);
 """
 

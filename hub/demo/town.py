@@ -6,7 +6,6 @@ node and class, so the town's use and the network's demand are one and the same 
 
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -83,16 +82,6 @@ class Town:
     base: npt.NDArray[np.float64]  # m³/h of the group the customer shares
     weight: npt.NDArray[np.float64]  # customer × week: the customer's part of the group
     polygons: dict[str, BaseGeometry]
-
-    @cached_property
-    def by_account(self) -> dict[str, Customer]:
-        """Customers by account number."""
-        return {customer.account: customer for customer in self.customers}
-
-    @cached_property
-    def by_service_point(self) -> dict[str, Customer]:
-        """Customers by key of their place."""
-        return {customer.service_point: customer for customer in self.customers}
 
 
 @dataclass

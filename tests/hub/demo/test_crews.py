@@ -46,6 +46,7 @@ def order(number: int = 1, **more: Any) -> dict[str, Any]:
         "account_ends_with": "0007",
         "address": f"{number} Bay Lane",
         "meter": None,
+        "meter_place": "pit",
         "hazard": None,
         "position": {"lon": 33.02 + number / 1000, "lat": 34.687},
         "cancel_requested": None,
