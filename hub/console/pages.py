@@ -59,7 +59,9 @@ def details(detail: dict[str, Any], at: "Times") -> list[str]:
     """What a line of the change log adds to its verb, in words; keys of rows and names of actors say nothing here."""
     shown = []
     for key, value in detail.items():
-        if not isinstance(value, str | int | float) or value == "" or _MACHINE_WORD.match(str(value)):
+        if not isinstance(value, str | int | float) or value is False or value == "":
+            continue
+        if _MACHINE_WORD.match(str(value)):
             continue
         if isinstance(value, str) and _INSTANT.match(value):
             value = at.moment(value)

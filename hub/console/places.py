@@ -266,8 +266,14 @@ def _history(session: Session, *, account: str | None = None, service_point: str
     if account:
         told = session.execute(
             select(
-                BillingEvent.at, BillingEvent.received_at, BillingEvent.type, BillingEvent.status, BillingEvent.reason
+                BillingEvent.at,
+                BillingEvent.received_at,
+                BillingEvent.type,
+                BillingEvent.status,
+                BillingEvent.reason,
+                BillingSource.name.label("source"),
             )
+            .join(BillingSource, BillingSource.id == BillingEvent.source_id)
             .where(BillingEvent.account == account)
             .order_by(BillingEvent.received_seq.desc())
             .limit(SHOWN_HISTORY)
@@ -275,7 +281,7 @@ def _history(session: Session, *, account: str | None = None, service_point: str
         history += [
             {
                 "at": event.at or event.received_at,
-                "actor": "source:billing",
+                "actor": f"source:{event.source}",
                 "verb": event.type or "unreadable message",
                 "detail": {"status": event.status, **({"reason": event.reason} if event.reason else {})},
                 "order_id": None,

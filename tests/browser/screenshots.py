@@ -60,9 +60,13 @@ def work(page: Page, url: str, name: str) -> None:
 
 def completion(page: Page, url: str) -> None:
     """The form of a work type, as filled in from paper."""
-    chosen = (orders(page, "status=on_site,assigned&type=move_in,move_out,reread") or orders(page, "status=assigned"))[
-        0
-    ]
+    waiting = orders(page, "status=on_site,assigned&type=move_in,move_out,reread") or orders(
+        page, "status=assigned,on_site"
+    )
+    if not waiting:
+        # after hours no crew has anything
+        return
+    chosen = waiting[0]
     page.goto(f"{url}/?order={chosen['id']}")
     page.wait_for_selector(MAP_IDLE)
     page.get_by_role("complementary").get_by_role("button", name="Complete…").click()

@@ -159,6 +159,11 @@ export function workStyle(data, chosen) {
         id: "orders", type: "symbol", source: "work", filter: ["!", ["has", "point_count"]],
         layout: { "icon-image": ["concat", "status-", ["get", "s"]], "icon-allow-overlap": true, "icon-ignore-placement": true },
       },
+      {
+        // the chosen order shows even where a cluster has swallowed it
+        id: "chosen-order", type: "symbol", source: "chosen",
+        layout: { "icon-image": ["concat", "status-", ["get", "s"]], "icon-allow-overlap": true, "icon-ignore-placement": true },
+      },
     ],
   };
 }

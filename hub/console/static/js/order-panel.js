@@ -91,7 +91,7 @@ const MACHINE_WORD = /^([0-9a-f]{8}-[0-9a-f-]{27}|(user|crew|source|token):.*)$/
 
 const detailText = (detail) =>
   Object.entries(detail ?? {})
-    .filter(([, value]) => ["string", "number", "boolean"].includes(typeof value) && value !== "" && !MACHINE_WORD.test(value))
+    .filter(([, value]) => ["string", "number", "boolean"].includes(typeof value) && value !== "" && value !== false && !MACHINE_WORD.test(value))
     .slice(0, 5)
     .map(([name, value]) => `${words(name).toLowerCase()} ${shown(value)}`)
     .join(", ");

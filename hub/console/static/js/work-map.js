@@ -109,7 +109,7 @@ class WorkMap extends LitElement {
   /** Ring an order, and bring it into view when it is not; null rings none. */
   async choose(order) {
     const place = order?.position;
-    this.chosen = place ? { type: "Feature", geometry: { type: "Point", coordinates: place }, properties: {} } : NOTHING;
+    this.chosen = place ? { type: "Feature", geometry: { type: "Point", coordinates: place }, properties: { s: order.status } } : NOTHING;
     await this.ready;
     this.map.getSource("chosen")?.setData(this.chosen);
     if (!place) return;
