@@ -3,7 +3,7 @@
 Writes `device` (and `meter`, for a serial nobody imported yet) and the change log, in the caller's transaction.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -204,12 +204,7 @@ def register(
     entry.meter = serial
     for name, value in values.items():
         setattr(entry, name, value)
-    before = [known for known in entries if known.valid_from < begins]
-    after = [known for known in entries if known.valid_from > begins]
-    if before and (before[-1].valid_to is None or before[-1].valid_to > begins):
-        before[-1].valid_to = begins
-    if after and (entry.valid_to is None or entry.valid_to > after[0].valid_from):
-        entry.valid_to = after[0].valid_from
+    _fit(entry, entries)
     session.flush()
     session.refresh(entry)
     changes.record(
@@ -221,6 +216,16 @@ def register(
         detail={"meter": serial, "register": register, "valid_from": begins.isoformat()},
     )
     return entry
+
+
+def _fit(entry: Device, others: Sequence[Device]) -> None:
+    """The entry before ends where `entry` begins, and `entry` where the next one does."""
+    before = [known for known in others if known.valid_from < entry.valid_from]
+    after = [known for known in others if known.valid_from > entry.valid_from]
+    if before and (before[-1].valid_to is None or before[-1].valid_to > entry.valid_from):
+        before[-1].valid_to = entry.valid_from
+    if after and (entry.valid_to is None or entry.valid_to > after[0].valid_from):
+        entry.valid_to = after[0].valid_from
 
 
 def _equal(entry: Device, serial: str, values: Mapping[str, Any]) -> bool:

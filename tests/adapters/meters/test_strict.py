@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters import meters, strict, units
@@ -124,6 +124,7 @@ def test_a_unit_is_never_guessed(unit: str | None) -> None:
     assert units.to_m3(Decimal(1), unit) is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.sampled_from(sorted(meters.ADAPTERS)))
 def test_no_bytes_make_the_pipeline_raise(payload: bytes, adapter: str) -> None:
     opened = decode.open_message(adapter, "application/a/device/0102030405060708/event/up", payload)
@@ -140,6 +141,7 @@ _JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     _JSON, st.sampled_from(sorted(meters.DECODERS)), st.binary(max_size=60), st.sampled_from([None, 1, 85, 100, 103])
 )

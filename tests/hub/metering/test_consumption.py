@@ -7,7 +7,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
@@ -80,6 +80,7 @@ def test_days_are_local_and_have_the_hours_the_calendar_gives_them() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.decimals(0, 1000, places=3), min_size=2, max_size=30), st.integers(1, 47))
 def test_steps_sum_to_the_registers_whole_movement(rising: list[Decimal], offset: int) -> None:
     volumes = sorted(rising)
