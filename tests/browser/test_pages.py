@@ -108,3 +108,13 @@ def test_analyst_sees_zones_and_no_names(live: Live, town: Town, sign_in: SignIn
     assert "Customer 1" not in page.content()
     page.goto(f"{live.url}/accounts/A1")
     expect(page.get_by_text("may not do this")).to_be_visible()
+
+
+def test_billing_clerk_sees_work_and_opens_it_but_gives_none_out(live: Live, town: Town, sign_in: SignIn) -> None:
+    page = sign_in("billing", f"/?order={town.orders['SP1']}")
+    panel = page.get_by_role("complementary")
+    expect(panel.get_by_role("link", name="Customer 1")).to_be_visible()
+    expect(panel.get_by_role("button", name="Assign…")).to_have_count(0)
+    expect(page.get_by_role("region", name="Crews")).to_have_count(0)
+    page.goto(f"{live.url}/accounts/A1")
+    expect(page.get_by_role("button", name="New order")).to_be_visible()

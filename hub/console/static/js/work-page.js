@@ -376,7 +376,7 @@ class WorkPage extends LitElement {
                 <button class="button quiet" @click=${() => (this.click = null)}>Close</button></div>
             </div>`
           : ""}
-        <section class="bottom" aria-label="Crews">${crewBar(this)}</section>
+        ${this.mayDispatch ? html`<section class="bottom" aria-label="Crews">${crewBar(this)}</section>` : ""}
       </div>
       ${this.opened ? html`<aside class="right" aria-label="Order ${this.opened.number}">${orderPanel(this)}</aside>` : ""}
     </div>`;
