@@ -20,6 +20,7 @@ from hub.db import Database, new_id
 from hub.private.broker import PrivateBroker
 from hub.private.cluster import PrivateCluster
 from hub.settings import Settings
+from hub.work import catalogue, policy
 from tests.private_servers import start_test_broker, start_test_cluster
 
 
@@ -31,6 +32,25 @@ def plain_environment() -> Iterator[None]:
         os.environ["CURBSTOP_SAMPLES"] = kept["CURBSTOP_SAMPLES"]
     yield
     os.environ.update(kept)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def shipped_rules() -> None:
+    """Unless a test names others, the shipped work types and pack are in force, in UTC."""
+    catalogue.use()
+    policy.use()
+
+
+def keep_rules(patch: pytest.MonkeyPatch) -> None:
+    """Let what is in force in this process now be in force again when `patch` is undone."""
+    patch.setattr(policy, "_in_force", policy._in_force)
+    patch.setattr(catalogue, "_in_force", dict(catalogue._in_force))
+
+
+@pytest.fixture(autouse=True)
+def kept_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test leaves its time zone, pack or work types to the next."""
+    keep_rules(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -153,10 +173,12 @@ class Live:
 
 
 class ServerThread(threading.Thread):
-    """uvicorn in a thread, on a free port of loopback."""
+    """uvicorn in a thread, on a free port of loopback; while it runs, the rules of its settings are in force."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         super().__init__(daemon=True)
+        self.rules_before = pytest.MonkeyPatch()
+        keep_rules(self.rules_before)
         app = create_app(settings, database)
         self.server = uvicorn.Server(
             uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=3)
@@ -183,6 +205,7 @@ class ServerThread(threading.Thread):
         self.app.state.stopping.set()
         self.server.should_exit = True
         self.join(30)
+        self.rules_before.undo()
 
 
 @pytest.fixture

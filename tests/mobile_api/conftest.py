@@ -14,7 +14,7 @@ from hub.db import Database, new_id
 from hub.models import OrderException, WorkOrder
 from hub.private.cluster import PrivateCluster
 from hub.settings import Settings
-from hub.work import in_force, orders
+from hub.work import orders
 from tests.conftest import Live, ServerThread, copy_of, drop
 from tests.hub.work.conftest import BY, Cast, people
 
@@ -145,7 +145,6 @@ class Field:
 @pytest.fixture
 def town(live: Live) -> Field:
     """A running hub with work to do."""
-    in_force.use(live.settings)
     with live.database.transaction() as session:
         cast = people(session)
         north, south = cast.north.id, cast.south.id

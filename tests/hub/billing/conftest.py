@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +18,7 @@ from hub import clock
 from hub.billing import inbox
 from hub.db import Database, new_id
 from hub.models import BillingEvent, WorkOrder
-from hub.work import catalogue, policy
+from hub.work import policy
 from tests import factories
 
 ZONE = ZoneInfo("America/Chicago")
@@ -28,12 +27,9 @@ NOW = datetime(2026, 11, 16, 10, 0, tzinfo=ZONE)
 
 
 @pytest.fixture(autouse=True)
-def in_force() -> Iterator[None]:
-    """The shipped pack and work types, in the utility's time zone."""
-    catalogue.use()
+def in_force() -> None:
+    """The shipped pack in the utility's time zone."""
     policy.use(zone=ZONE)
-    yield
-    policy.use()
 
 
 def event(type: str, *, at: datetime = NOW, seq: int | None = None, reference: str | None = None, **data: Any) -> bytes:
