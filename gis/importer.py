@@ -183,7 +183,8 @@ def _read_shapefile(path: Path, wanted: str | None) -> Features:
         )
     by_name = {Path(name).stem: name for name in shapes}
     shape = by_name[_pick(list(by_name), wanted)]
-    features = _read_ogr(f"/vsizip/{path}/{shape}", None, "Shapefile")
+    # in braces, GDAL takes an archive of any name for one
+    features = _read_ogr(f"/vsizip/{{{path}}}/{shape}", None, "Shapefile")
     features.short_names = True
     return features
 

@@ -160,7 +160,7 @@ def whole(low: int, high: int) -> Parser:
 def money(raw: Any, context: Context) -> Decimal:
     """An amount with at most two decimals."""
     value = number(raw, context)
-    if value != value.quantize(Decimal("0.01")) or abs(value) >= Decimal("1e12"):
+    if abs(value) >= Decimal("1e12") or value != round(value, 2):
         raise BadCell("is not an amount of money", "Write it with at most two decimals, e.g. 123.45.")
     return value
 

@@ -150,7 +150,13 @@ def _check_balances(rows: Sequence[Row], parsed: Sequence[Sequence[Any]]) -> lis
 
 
 def _check_stored_balances(session: Session) -> list[Fault]:
-    return staging.unknown(session, "account", "account", "number", "Import accounts first.")
+    """A balance of the future would outlive every payment until then."""
+    faults = staging.unknown(session, "account", "account", "number", "Import accounts first.")
+    ahead = session.execute(
+        text("SELECT row_number, as_of FROM import_stage WHERE as_of > business_now() + interval '1 day' ORDER BY 1")
+    )
+    remedy = "Correct the date: it says when the balance was true."
+    return faults + [Fault(number, "as_of", at.isoformat(), "lies in the future", remedy) for number, at in ahead]
 
 
 def _store_balances(session: Session, load: Load) -> Stored:

@@ -16,7 +16,7 @@ from hub import changes
 from hub.imports import staging
 from hub.imports.columns import Column, parse_rows
 from hub.imports.files import read_table
-from hub.imports.rows import Fault, ImportRefused, Progress, Row
+from hub.imports.rows import Fault, ImportRefused, Progress, Row, Table
 
 
 @dataclass(slots=True)
@@ -52,7 +52,6 @@ class Importer:
     check_stored: Callable[[Session], list[Fault]]
     store: Callable[[Session, Load], Stored]
     geometry: bool = False
-    staged: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,20 +101,7 @@ def run(
 ) -> Outcome:
     """Import the file at `path`. Raises ImportRefused, naming every bad row, with nothing written."""
     table = read_table(importer.kind, path, names=importer.names, has_geometry=importer.geometry)
-    parsed, faults = parse_rows(table, importer.columns, zone, progress)
-    faults += table.faults
-    if not faults:
-        if not table.rows:
-            faults = [Fault(None, None, None, "has a header and no rows", "Export it again.")]
-        else:
-            faults = importer.check(table.rows, parsed)
-    if faults:
-        raise ImportRefused(importer.kind, faults)
-    if importer.staged:
-        staging.stage(session, table.rows, parsed, importer.columns, geometry=importer.geometry, progress=progress)
-    faults = importer.check_stored(session)
-    if faults:
-        raise ImportRefused(importer.kind, faults)
+    parsed = _checked(session, importer, table, zone, progress)
     present = frozenset(table.columns) & frozenset(importer.names)
     stored = importer.store(session, Load(actor, zone, present, table.rows, parsed))
     ignored = sorted(set(table.columns) - set(importer.names) - {"wkt", "lon", "lat", ""})
@@ -130,6 +116,30 @@ def run(
         detail={**outcome.document(), "file": path.name},
     )
     return outcome
+
+
+def _checked(
+    session: Session, importer: Importer, table: Table, zone: ZoneInfo, progress: Progress | None
+) -> list[list[Any]]:
+    """The values of every row, staged. Raises ImportRefused with the faults of all rows at once.
+
+    A row that cannot be read is staged too, with its bad cells blank: a row that refers to it is not at fault.
+    """
+    parsed, faults = parse_rows(table, importer.columns, zone, progress)
+    faults += table.faults
+    if not table.rows and not faults:
+        faults = [Fault(None, None, None, "has a header and no rows", "Export it again.")]
+    bad = {fault.row for fault in faults}
+    if None in bad:
+        raise ImportRefused(importer.kind, faults)
+    good = [(row, values) for row, values in zip(table.rows, parsed, strict=True) if row.number not in bad]
+    faults += importer.check([row for row, _ in good], [values for _, values in good])
+    shapes = importer.geometry and not faults
+    staging.stage(session, table.rows, parsed, importer.columns, geometry=shapes, progress=progress)
+    faults += importer.check_stored(session)
+    if faults:
+        raise ImportRefused(importer.kind, faults)
+    return parsed
 
 
 def upsert(session: Session, table: str, key: str, load: Load, importer: Importer, geometry: str | None) -> Stored:

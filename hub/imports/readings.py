@@ -59,16 +59,15 @@ def _check(rows: Sequence[Row], parsed: Sequence[Sequence[Any]]) -> list[Fault]:
 
 def _check_stored(session: Session) -> list[Fault]:
     faults = staging.unknown(session, "meter", "meter", "serial", "Import meters first.")
-    if faults:
-        return faults
     found = session.execute(
         text(
-            "SELECT s.row_number, s.register FROM import_stage s WHERE NOT EXISTS (SELECT FROM meter m"
+            "SELECT s.row_number, s.register FROM import_stage s"
+            " WHERE EXISTS (SELECT FROM meter m WHERE m.serial = s.meter) AND NOT EXISTS (SELECT FROM meter m"
             " WHERE m.serial = s.meter AND m.register = coalesce(s.register, 'volume')) ORDER BY 1"
         )
     )
     remedy = "Name a register of the meter, or import it with meters."
-    faults = [
+    faults += [
         Fault(number, "register", shown(name or "volume"), "is not a register of the meter", remedy)
         for number, name in found
     ]

@@ -58,6 +58,12 @@ def test_bad_accounts(refuse: Refuse, places: None) -> None:
     assert refuse("accounts", header, "A1,P1,2020-01-01,", "A1,P1,2020-01-01,")[0].row == 3
 
 
+def test_bad_rows_of_every_kind_are_named_at_once(refuse: Refuse, places: None) -> None:
+    lines = ("A1,P1,2026-02-30,", "A2,P9,2026-01-01,", "A3,P1,2026-01-02,2026-01-01", "A4,P1,2026-01-01,", "A5,P1")
+    faults = refuse("accounts", "account,service_point,since,until", *lines)
+    assert [(f.row, f.column) for f in faults] == [(2, "since"), (3, "service_point"), (4, "until"), (6, None)]
+
+
 def test_the_ageing_is_the_newest_word_only_when_newer(session: Session, bring: Bring, places: None) -> None:
     bring("accounts", "account,service_point,since", "A1,P1,2020-01-01", "A2,P2,2020-01-01")
     paid_at = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -90,9 +96,11 @@ def test_bad_balances(session: Session, refuse: Refuse, bring: Bring, places: No
     bring("accounts", "account,service_point,since", "A1,P1,2020-01-01")
     header = "account,past_due,as_of"
     assert refuse("balances", header, "A9,1,2026-01-01")[0].problem == "is not known"
-    for amount in ("1.234", "1e400", "NaN", "abc", "99999999999999"):
+    for amount in ("1.234", "1e400", "1e29", "NaN", "abc", "99999999999999"):
         assert refuse("balances", header, f"A1,{amount},2026-01-01")[0].column == "past_due"
     assert refuse("balances", header, "A1,1,yesterday")[0].column == "as_of"
+    # it would outlive every payment until then
+    assert refuse("balances", header, "A1,1,2126-01-01")[0].problem == "lies in the future"
     assert refuse("balances", header, "A1,1,2026-01-01", "A1,2,2026-01-01")[0].row == 3
     assert session.execute(text("SELECT count(*) FROM account_fact")).scalar_one() == 0
 

@@ -147,7 +147,9 @@ def test_geopackage_and_shapefile_in_another_system(session: Session, tmp_path: 
         for part in tmp_path.glob("points.*"):
             if part.suffix != ".zip":
                 archive.write(part, part.name)
-    assert run(session, "service-points", tmp_path / "points.zip").inserted == 1
+    # an upload has no name to be recognised by
+    upload = (tmp_path / "points.zip").rename(tmp_path / "upload")
+    assert run(session, "service-points", upload).inserted == 1
     found = session.execute(text("SELECT zone, premise_class, ST_X(geometry), ST_Y(geometry) FROM service_point")).one()
     assert found == ("LT", "residential", pytest.approx(33.05, abs=1e-7), pytest.approx(34.65, abs=1e-7))
 
@@ -218,6 +220,15 @@ def test_every_bad_row_is_named(session: Session, tmp_path: Path) -> None:
         (4, "units"),
         (5, None),
     ]
+
+
+def test_a_part_of_a_zone_with_a_fault_has_none_itself(session: Session, tmp_path: Path) -> None:
+    features = [
+        ({"code": "A", "name": "A", "pressure_m": "x"}, box(0, 0, 1, 1)),
+        ({"code": "B", "name": "B", "parent": "A"}, box(0, 0, 0.5, 0.5)),
+    ]
+    faults = refused(session, "zones", geojson(tmp_path / "z.geojson", features))
+    assert [(f.row, f.column) for f in faults] == [(1, "pressure_m")]
 
 
 def test_wrong_encoding(session: Session, tmp_path: Path) -> None:

@@ -133,6 +133,8 @@ def test_bad_readings(refuse: Refuse, bring: Bring, places: None) -> None:
     assert refuse("readings", header, "M1,2199-01-01,1,")[0].problem == "lies in the future"
     assert refuse("readings", header, "M1,noon,1,")[0].column == "read_at"
     assert refuse("readings", header, "M1,0001-01-01,1,")[0].column == "read_at"
+    several = refuse("readings", header, "M9,2026-01-01,1,", "M1,2026-01-01,1,night", "M1,2199-01-01,1,")
+    assert [(f.row, f.column) for f in several] == [(2, "meter"), (3, "register"), (4, "read_at")]
     assert "contradicts row 2" in refuse("readings", header, "M1,2026-01-01,1,", "M1,2026-01-01,2,")[0].problem
 
 
