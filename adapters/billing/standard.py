@@ -41,6 +41,8 @@ from adapters.contracts import (
 )
 
 LONGEST_ID = 128
+# A day of another time is a slip of the pen. The end of something may lie beyond: that is how many systems write "never".
+YEARS = range(1900, 2201)
 LONGEST_TEXT = 4000
 MOST_ITEMS = 100_000
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -235,19 +237,32 @@ class _Fields:
             return None
         if isinstance(value, str) and _INSTANT.fullmatch(value):
             try:
-                return datetime.fromisoformat(value.upper()).astimezone(UTC)
+                instant = datetime.fromisoformat(value.upper()).astimezone(UTC)
             except (ValueError, OverflowError):
-                pass
-        raise self.bad(name, "an RFC 3339 timestamp such as 2026-11-23T07:30:00Z")
+                instant = None
+            if instant is not None and instant.year in YEARS:
+                return instant
+        raise self.bad(name, "an RFC 3339 timestamp of our time, such as 2026-11-23T07:30:00Z")
 
     def optional_moment(self, name: str) -> Moment | None:
         value = self.values.get(name)
         if isinstance(value, str) and _DAY.fullmatch(value):
             try:
-                return date.fromisoformat(value)
+                day = date.fromisoformat(value)
             except ValueError:
-                raise self.bad(name, "a day such as 2026-11-23 or an RFC 3339 timestamp") from None
+                day = date.min
+            if day.year not in YEARS:
+                raise self.bad(name, "a day of our time such as 2026-11-23, or an RFC 3339 timestamp")
+            return day
         return self.optional_instant(name)
+
+    def optional_end(self, name: str) -> Moment | None:
+        """Until when something holds; None, and any day after the last of YEARS, is without end."""
+        value = self.values.get(name)
+        written = isinstance(value, str) and (_DAY.fullmatch(value) or _INSTANT.fullmatch(value))
+        if isinstance(value, str) and written and int(value[:4]) >= YEARS.stop:
+            return None
+        return self.optional_moment(name)
 
     def optional_day(self, name: str) -> date | None:
         """A calendar day; of an instant the day as it was written, in the offset it was written with."""
@@ -256,10 +271,12 @@ class _Fields:
             return None
         if isinstance(value, str) and (_DAY.fullmatch(value) or _INSTANT.fullmatch(value)):
             try:
-                return date.fromisoformat(value[:10])
+                day = date.fromisoformat(value[:10])
             except ValueError:
-                pass
-        raise self.bad(name, "a day such as 2026-11-23")
+                day = date.min
+            if day.year in YEARS:
+                return day
+        raise self.bad(name, "a day of our time such as 2026-11-23")
 
     def optional_span(self, name: str) -> tuple[datetime, datetime] | None:
         inside = self.optional_inside(name)
@@ -461,7 +478,7 @@ READERS: dict[str, Callable[[_Fields, datetime], EventData]] = {
     "account.payment_received": _payment,
     "account.payment_reversed": _reversed,
     "account.delinquency_cleared": lambda f, at: DelinquencyCleared(f.optional_text("reason")),
-    "account.hold_placed": lambda f, at: HoldPlaced(f.identifier("hold"), f.optional_moment("until")),
+    "account.hold_placed": lambda f, at: HoldPlaced(f.identifier("hold"), f.optional_end("until")),
     "account.hold_lifted": lambda f, at: HoldLifted(f.identifier("hold")),
     "account.notice_sent": lambda f, at: NoticeSent(_notice(f)),
     "reading.rejected": _doubted(disputed=False),

@@ -15,6 +15,8 @@ from hub.web import Config, Json, database_of, public
 
 router = APIRouter(tags=["billing"])
 MOST_BYTES = 10_000_000
+# What a CloudEvent in binary mode says beside its body, where no signature covers it.
+UNSIGNED = ("ce-specversion", "ce-id", "ce-source", "ce-type")
 
 
 class NotJson(BadInput):
@@ -92,6 +94,10 @@ def receive_billing_event(
             remedy="Give every message an id of its own.",
             event_id=str(received.event_id),
         )
-    if received.problem is not None and received.problem.reason in inbox.NOT_JSON:
-        raise NotJson(received.problem.detail, event_id=str(received.event_id))
+    problem, kept = received.problem, str(received.event_id)
+    if problem is not None and problem.reason in inbox.NOT_JSON:
+        raise NotJson(problem.detail, event_id=kept)
+    if problem is not None and problem.heading.type is None and any(name in request.headers for name in UNSIGNED):
+        detail = "This is a CloudEvent in binary mode; no signature covers its headers."
+        raise NotJson(detail, remedy="Send it in structured mode, as application/cloudevents+json.", event_id=kept)
     return Json({"event_id": str(received.event_id)}, status_code=202)

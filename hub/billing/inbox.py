@@ -25,7 +25,7 @@ from hub.billing import effects, sources
 from hub.billing.arrivals import Arrival, Outcome, Park
 from hub.billing.understanding import ADAPTERS
 from hub.db import Database, new_id, raw_of, wake
-from hub.errors import Conflict, CurbstopError, NotAuthenticated, NotFound, storable, storable_text
+from hub.errors import BadInput, Conflict, CurbstopError, NotAuthenticated, NotFound, storable, storable_text
 from hub.models import Account, BillingEvent, WorkOrder
 from hub.work import lifecycle, shutoffs, steps
 
@@ -202,8 +202,10 @@ def _process(session: Session, row: Row[Any]) -> None:
             outcome = effects.apply(session, arrival)
     except Park as parked:
         outcome = Outcome("parked", parked.reason, {"code": parked.code, "waiting_for": parked.waiting_for})
-    except NotFound as error:
-        outcome = Outcome("parked", error.detail, {"code": "not_found"})
+    except (NotFound, BadInput) as error:
+        # trying again would not help; a person may, after mending what the reason names
+        code = "not_found" if isinstance(error, NotFound) else "bad_value"
+        outcome = Outcome("parked", error.detail, {"code": code})
     number = event.account
     mine = number is not None and accounts.lock(session, number) and _is_mine(session, number, row.source_id)
     if number is not None and mine and event.seq is not None:

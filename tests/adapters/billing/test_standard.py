@@ -132,6 +132,9 @@ def test_other_types() -> None:
         (body("account.hold_placed", hold="x", until="2026-02-30"), "bad_value", "data.until"),
         (body("account.hold_placed", hold="x", until="2026-02-03T10:00:00"), "bad_value", "data.until"),
         (body("account.hold_placed", hold="x", until="0001-01-01T00:00:00+14:00"), "bad_value", "data.until"),
+        (body("account.hold_placed", hold="x", until="0202-12-01"), "bad_value", "data.until"),
+        (body("account.opened", service_point="S", effective_date="9999-12-31"), "bad_value", "data.effective_date"),
+        (body("account.notice_sent", channel="x", sent_at="9999-12-31T23:59:59Z"), "bad_value", "data.sent_at"),
         (body("account.payment_received", amount="1.00"), "missing_field", "data.past_due is missing"),
         (body("account.payment_received", past_due="1.005"), "bad_value", "two decimal places"),
         (body("account.payment_received", past_due="1e12"), "bad_value", "data.past_due"),
@@ -153,6 +156,11 @@ def test_refusals_say_which_field_and_what_it_must_be(raw: bytes, reason: str, s
     error = refusal(raw)
     assert error.reason == reason
     assert says in str(error)
+
+
+@pytest.mark.parametrize("never", ["9999-12-31", "9999-12-31T23:59:59-12:00", None])
+def test_a_hold_may_have_no_end(never: str | None) -> None:
+    assert standard.read(body("account.hold_placed", hold="medical", until=never)).data == HoldPlaced("medical", None)
 
 
 def test_a_refused_message_still_tells_whose_it_is() -> None:

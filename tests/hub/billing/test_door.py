@@ -142,8 +142,13 @@ def test_cloudevents_in_structured_mode(live: Live, post: Post) -> None:
     assert post(body, headers).status_code == 202
     assert post(json.dumps(envelope | {"time": "yesterday"}).encode()).status_code == 422
     assert post(json.dumps(envelope | {"MyExt": "x"}).encode()).status_code == 422
+    bare = json.dumps(inner["data"]).encode()
+    binary = signed(bare) | {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/b", "ce-type": inner["type"]}
+    refused = post(bare, binary)
+    assert (refused.status_code, "structured" in refused.json()["remedy"]) == (422, True)
+    assert post(json.dumps(inner).encode(), signed(json.dumps(inner).encode()) | {"ce-id": "1"}).status_code == 202
     inbox.process_pending(live.database)
-    assert [row.status for row in rows(live)] == ["applied", "parked", "parked"]
+    assert [row.status for row in rows(live)] == ["applied", "parked", "parked", "parked", "superseded"]
 
 
 def test_two_secrets_during_a_rotation(live: Live, post: Post) -> None:

@@ -185,6 +185,16 @@ def test_an_account_of_another_billing_system_is_out_of_reach(town: Town) -> Non
 # ------------------------------------------------------------------------------------------------- failures and workers
 
 
+def test_what_the_work_cannot_take_is_parked_at_once(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise BadInput("The appointment ends before it begins.")
+
+    whole = effects.EFFECTS["service.requested"]
+    monkeypatch.setitem(effects.EFFECTS, "service.requested", effects.Effect(whole.facts, whole.work, refuse))
+    row = town.send(event("service.requested", service_point="SP1", work_type="reread"))
+    assert (row.status, row.reason) == ("parked", "The appointment ends before it begins.")
+
+
 def test_a_message_that_always_fails_is_parked_after_ten_tries(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
