@@ -41,7 +41,7 @@ from adapters.contracts import (
 )
 
 LONGEST_ID = 128
-# A day of another time is a slip of the pen. The end of something may lie beyond: that is how many systems write "never".
+# A day of another time is a slip of the pen; the end of something may lie beyond, as many systems write "never".
 YEARS = range(1900, 2201)
 LONGEST_TEXT = 4000
 MOST_ITEMS = 100_000
