@@ -1,8 +1,9 @@
 """Our own JSON: `{"readings": [{"device", "register", "value", "unit", "measured_at", "seq"}]}`, MQTT or HTTP. Pure.
 
 An item names a `device` (or a `meter` by serial). `register` defaults to `volume`; `unit` may be left out when the
-registry knows it; `measured_at` needs an offset and may be left out for "now"; `flags` may carry alarm words. One bad
-item does not spoil the others.
+registry knows it; `measured_at` needs an offset and may be left out for "now"; `flags` may carry alarm words. `seq` of
+an item counts the device's readings, `seq` beside `readings` the gateway's messages. One bad item does not spoil the
+others.
 """
 
 from typing import Any
@@ -34,7 +35,9 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
         raise Malformed("not_readings", 'the message has no list "readings"')
     if len(items) > strict.MAX_ITEMS:
         raise Malformed("too_many", f"{len(items)} readings in one message; the limit is {strict.MAX_ITEMS}")
-    return [Envelope("plain", None, fields=items, decoder="plain")]
+    seq = message.get("seq")
+    counter = seq if type(seq) is int and 0 <= seq < 2**63 else None
+    return [Envelope("plain", None, fields=items, decoder="plain", counter=counter)]
 
 
 def _item(item: Any) -> MeterReading:

@@ -22,6 +22,7 @@ ROUTERS = (
     "readings",
     "devices",
     "meters",
+    "network",
     "zones",
     "tiles",
     "imports",

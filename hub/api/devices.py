@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from hub.api import reading_shapes
 from hub.auth import Principal
 from hub.errors import BadInput
-from hub.metering import devices, lookups, readings
+from hub.metering import devices, lookups, network, readings
 from hub.web import Config, Json, Tx, allow, decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1/devices", tags=["devices"])
@@ -84,13 +84,14 @@ def _utc(value: datetime | None) -> datetime | None:
 
 @router.get("/{device}")
 def get_device(device: str, session: Tx, who: Principal = allow(*READERS)) -> Json:
-    """The registry entries of one device, oldest first, and the sequence numbers missing from its last month."""
+    """The registry entries of one device, oldest first, what it has shown of itself, and its missing numbers."""
     found = devices.entries_of(session, device)
     return Json(
         {
             "device": devices.key(device),
             "items": [reading_shapes.entry(one) for one in found],
-            "gaps": lookups.gaps(session, device),
+            "state": network.state_of(session, device),
+            "gaps": [network.gap_json(gap) for gap in network.gaps(session, kind="device", subject=device)],
             "next_cursor": None,
         }
     )
@@ -126,8 +127,15 @@ def list_device_alarms(
     who: Principal = allow(*READERS),
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Json:
-    """Alarm words a device sent, newest first, with the readings and alone."""
-    return Json({"items": lookups.alarms(session, device, limit=limit), "next_cursor": None})
+    """Alarm words a device sent, newest first, with the readings and alone, and the episodes they make."""
+    episodes = network.alarms(session, device=device, limit=limit)
+    return Json(
+        {
+            "items": lookups.alarms(session, device, limit=limit),
+            "episodes": [network.alarm_json(one) for one in episodes],
+            "next_cursor": None,
+        }
+    )
 
 
 @router.get("/{device}/raw-messages")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from hub.api import reading_shapes
 from hub.auth import Principal
 from hub.errors import BadInput
-from hub.metering import consumption, lookups
+from hub.metering import consumption, lookups, network
 from hub.web import Config, Json, Tx, allow
 
 router = APIRouter(prefix="/api/v1/meters", tags=["meters"])
@@ -102,6 +102,24 @@ def get_meter_consumption(
             "next_cursor": None,
         }
     )
+
+
+@router.get("/{serial}/completeness")
+def get_meter_completeness(
+    serial: str,
+    session: Tx,
+    config: Config,
+    from_: Annotated[str, Query(alias="from")],
+    to: str,
+    who: Principal = allow(*READERS),
+) -> Json:
+    """Readings per local day and register, beside what a usual day brings."""
+    begins, ends = (reading_shapes.moment(value, name, config.zone) for value, name in ((from_, "from"), (to, "to")))
+    assert begins is not None and ends is not None
+    if ends <= begins:
+        raise BadInput("The time must end after it begins.", field="to")
+    days = network.completeness(session, serial, begins, ends, config.time_zone)
+    return Json({"meter": serial, "from": begins, "to": ends, "items": days, "next_cursor": None})
 
 
 def _used(one: consumption.Used) -> dict[str, Any]:

@@ -23,6 +23,7 @@ def reading(row: Any) -> dict[str, Any]:
         "flags": row.flags,
         "time_source": row.time_source,
         "claimed_at": row.claimed_at,
+        "clock_offset_s": round(((row.claimed_at or row.measured_at) - row.received_at).total_seconds(), 3),
         "source": row.source,
         "seq": row.seq,
         "repeats": row.repeats,

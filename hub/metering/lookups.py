@@ -1,16 +1,16 @@
 """Readings, raw messages, quarantine entries and meters as lists for faces. Reads, but for `replay_entries`."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, text, tuple_
+from sqlalchemy import and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from hub import clock
 from hub.errors import Conflict, NotFound
 from hub.metering import devices, readings
+from hub.metering.alarms import words_of
 from hub.models import Device, Meter, MeterInstallation, Quarantine, RawMessage, Reading
 
 _READING = (
@@ -31,8 +31,6 @@ _READING = (
     Reading.received_at,
     Reading.repeats,
 )
-# Flags that are our judgement of a reading, not the device's word.
-_JUDGEMENTS = frozenset({"clock_ahead", "clock_behind", "beyond_dials"})
 
 
 def of_meter(
@@ -83,21 +81,6 @@ def _of_device(key: str) -> Any:
     )
 
 
-def gaps(session: Session, device: str, *, days: int = 31) -> list[dict[str, Any]]:
-    """Numbers missing between the sequence numbers a device gave its readings lately: `{after, before, missing}`."""
-    rows = session.execute(
-        text(
-            "SELECT seq, next FROM (SELECT seq, lead(seq) OVER (ORDER BY seq) AS next FROM ("
-            " SELECT DISTINCT r.seq FROM device d JOIN meter m ON m.serial = d.meter AND m.register = d.register"
-            " JOIN reading r ON r.meter_id = m.id AND r.measured_at >= greatest(d.valid_from, :since)"
-            " AND (d.valid_to IS NULL OR r.measured_at < d.valid_to)"
-            " WHERE d.device = :device AND r.seq IS NOT NULL) s) g WHERE next > seq + 1 ORDER BY seq"
-        ),
-        {"device": devices.key(device), "since": clock.now(session) - timedelta(days=days)},
-    )
-    return [{"after": seq, "before": following, "missing": following - seq - 1} for seq, following in rows]
-
-
 def _paged(
     query: Any, begins: datetime | None, ends: datetime | None, after: tuple[datetime, int] | None, limit: int
 ) -> Any:
@@ -142,7 +125,7 @@ def alarms(session: Session, device: str, *, limit: int = 100) -> list[dict[str,
         .order_by(Reading.measured_at.desc())
         .limit(5 * limit)
     ):
-        words = [flag for flag in row.flags if not flag.startswith("q:") and flag not in _JUDGEMENTS]
+        words = list(words_of(row.flags))
         if words:
             found.append({"at": row.measured_at, "alarms": words, "raw_message": row.raw_id})
     events = session.execute(

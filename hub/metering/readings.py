@@ -1,7 +1,8 @@
 """The one pipeline from messages to readings: keep what arrived, book what can be trusted, put aside what cannot.
 
-Writes `raw_message`, `reading`, `quarantine` (and partitions, side registers, a change-log line for a publisher that
-speaks for another's device) in the caller's transaction. A broker or client is answered only after that commits.
+Writes `raw_message`, `reading`, `quarantine`, `arrival` (and partitions, side registers, a change-log line for a
+publisher that speaks for another's device) in the caller's transaction. A broker or client is answered only after that
+commits.
 """
 
 import time
@@ -17,7 +18,7 @@ from adapters.contracts import Decoded, DeviceConfig, Envelope, MeterReading, Re
 from hub import changes
 from hub.db import raw_of
 from hub.errors import storable_text
-from hub.metering import booking, decode, devices, ledger, partitions
+from hub.metering import arrivals, booking, decode, devices, ledger, partitions
 from hub.metering.booking import Registry, Row
 from hub.metering.ledger import Message
 
@@ -326,6 +327,7 @@ def _book(session: Session, opened: Sequence[_Opened], batch: Batch, *, replay: 
         batch.results[one.index] += [Result(p, "unclaimed", "unregistered_device", unregistered) for p in one.unclaimed]
         batch.results[one.index].sort(key=lambda result: result.position)
     ledger.put_aside(session, aside, settle={one.message.raw_id or 0 for one in opened} if replay else set())
+    arrivals.note(session, opened)
     _report_impostors(session, opened)
 
 

@@ -24,12 +24,26 @@ from hub.models.metering import (
 )
 from hub.models.network import Main, PlaceFact, ServicePoint, Zone
 from hub.models.people import ApiToken, Crew, SignInAttempt, User, WebSession
+from hub.models.watch import (
+    Alarm,
+    Arrival,
+    DeviceState,
+    Finding,
+    GatewayState,
+    MeterReview,
+    ReadingException,
+    ReadingRevision,
+    Rebooking,
+    SequenceGap,
+)
 from hub.models.work import Charge, IdempotencyKey, MutationReceipt, OrderException, OrderTrigger, WorkOrder
 
 __all__ = [
     "Account",
     "AccountFact",
+    "Alarm",
     "ApiToken",
+    "Arrival",
     "BalanceRevision",
     "BilledConsumption",
     "BillingEvent",
@@ -40,12 +54,16 @@ __all__ = [
     "Crew",
     "DeliveryAttempt",
     "Device",
+    "DeviceState",
+    "Finding",
+    "GatewayState",
     "HubEpoch",
     "IdempotencyKey",
     "JobRun",
     "Main",
     "Meter",
     "MeterInstallation",
+    "MeterReview",
     "MutationReceipt",
     "Occupancy",
     "OrderException",
@@ -55,6 +73,10 @@ __all__ = [
     "Quarantine",
     "RawMessage",
     "Reading",
+    "ReadingException",
+    "ReadingRevision",
+    "Rebooking",
+    "SequenceGap",
     "ServicePoint",
     "SignInAttempt",
     "TankLevel",

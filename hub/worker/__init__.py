@@ -21,7 +21,7 @@ from hub.billing import inbox
 from hub.db import Database
 from hub.errors import ConfigurationError
 from hub.guarded import Guard
-from hub.metering import readings
+from hub.metering import readings, watching
 from hub.settings import Settings
 from hub.work import in_force, orders
 from hub.worker.jobs import Runner, schedule
@@ -30,6 +30,7 @@ log = structlog.get_logger()
 POLL_SECONDS = 1.0
 UPKEEP_SECONDS = 2.0
 CLOSED_AT_ONCE = 200
+FOLDED_AT_ONCE = 50
 WATCHDOG_SECONDS = 60.0
 # Not an end anybody asked for: a supervisor starts the process anew, with fresh connections.
 EXIT_STALLED = 75
@@ -101,7 +102,9 @@ class Worker:
             inbox.revive_known(session)
         with self._database.transaction() as session:
             readings.replay_claimed(session)
-        return int(closed >= CLOSED_AT_ONCE)
+        with self._database.transaction() as session:
+            folded = watching.fold(session, batches=FOLDED_AT_ONCE)
+        return int(closed >= CLOSED_AT_ONCE or folded >= FOLDED_AT_ONCE)
 
     def _listen(self) -> None:
         """Wake the loops early; when the connection breaks they go on by their polling."""

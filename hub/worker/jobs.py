@@ -22,6 +22,7 @@ from hub.metering import partitions
 from hub.outbox import delivery
 from hub.settings import Settings
 from hub.work import orders, shutoffs
+from hub.worker.resends import ask_for_missing
 
 log = structlog.get_logger()
 LEASE_SECONDS = 30
@@ -85,6 +86,7 @@ JOBS = (
     Job("make_partitions", 3600, make_partitions),
     Job("clean_up", 3600, clean_up),
     Job("watch_endpoints", 3600, watch_endpoints),
+    Job("ask_for_missing", 30, ask_for_missing),
 )
 
 _TICK = text(

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from hub.metering import watching
 from tests import factories
 from tests.conftest import Live
 
@@ -117,14 +118,19 @@ def test_alarm_words_are_listed(http: httpx.Client) -> None:
     assert (alarm["alarms"], datetime.fromisoformat(alarm["at"])) == (["leak"], today(2))
 
 
-def test_missing_sequence_numbers_are_shown(http: httpx.Client) -> None:
+def test_missing_sequence_numbers_are_shown(live: Live, http: httpx.Client) -> None:
     register(http)
     batch = [item(seq, today(seq), seq=seq) for seq in (3, 6, 7, 9)]
     http.post("/api/v1/readings", json={"readings": batch})
-    assert http.get("/api/v1/devices/D1").json()["gaps"] == [
-        {"after": 3, "before": 6, "missing": 2},
-        {"after": 7, "before": 9, "missing": 1},
-    ]
+    with live.database.transaction() as session:
+        watching.fold(session)
+    found = http.get("/api/v1/devices/D1").json()
+    assert [(gap["after"], gap["before"], gap["missing"]) for gap in found["gaps"]] == [(7, 9, 1), (3, 6, 2)]
+    assert found["state"]["seq"] == 9
+    (gap, _) = http.get("/api/v1/gaps", params={"kind": "device", "subject": "D1"}).json()["items"]
+    assert gap["missing"] == 1
+    refused = http.post(f"/api/v1/gaps/{gap['id']}/resend")
+    assert (refused.status_code, refused.json()["type"]) == (409, "conflict")
 
 
 WRONG_ENTRIES: list[dict[str, Any]] = [
