@@ -29,7 +29,7 @@ _SHAPES = """
 """
 _POINTS = """
     SELECT ST_AsMVT(t, 'service_points', 4096, 'geom') FROM (
-        SELECT p.id, p.address, p.zone, f.state AS valve, ST_AsMVTGeom(
+        SELECT p.id, CASE WHEN %(addresses)s THEN p.address END AS address, p.zone, f.state AS valve, ST_AsMVTGeom(
             ST_Transform(p.geometry, 3857), ST_TileEnvelope(%(z)s, %(x)s, %(y)s), 4096, 64, true) AS geom
         FROM service_point p LEFT JOIN place_fact f ON f.service_point = p.id AND f.fact = 'valve'
         WHERE p.geometry && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
@@ -79,10 +79,16 @@ def _latitude(z: int, y: float) -> float:
     return math.degrees(math.atan(math.sinh(math.pi * (1 - 2 * min(max(y / 2**z, 0.0), 1.0)))))
 
 
-def tile(session: Session, layer: str, z: int, x: int, y: int, *, crew_id: UUID | None = None) -> bytes:
-    """One tile of `layer` (one of LAYERS), no bytes where there is nothing. `crew_id` limits orders to that crew's."""
+def tile(
+    session: Session, layer: str, z: int, x: int, y: int, *, crew_id: UUID | None = None, addresses: bool = True
+) -> bytes:
+    """One tile of `layer` (one of LAYERS), no bytes where there is nothing.
+
+    `crew_id` limits orders to that crew's; without `addresses` places have none.
+    """
     west, south, east, north = bounds(z, x, y)
     parameters = {"z": z, "x": x, "y": y, "west": west, "south": south, "east": east, "north": north, "crew": crew_id}
+    parameters["addresses"] = addresses
     row = raw_of(session).execute(_statement(layer, z), parameters).fetchone()
     return bytes(row[0]) if row and row[0] else b""
 

@@ -25,6 +25,7 @@ ROUTERS = (
     "network",
     "zones",
     "tiles",
+    "ogc",
     "imports",
 )
 

@@ -18,12 +18,13 @@ EVERYBODY = ("admin", "supervisor", "dispatcher", "crew", "billing", "analyst")
 def get_tile(
     layer: str, z: int, x: int, y: int, request: Request, session: Tx, who: Principal = allow(*EVERYBODY)
 ) -> Response:
-    """One tile; a crew sees its own orders only. An empty tile has no bytes."""
+    """One tile; a crew sees its own orders only, an analyst no addresses. An empty tile has no bytes."""
     if layer not in tiles.LAYERS:
         raise NotFound(f"There is no layer {layer[:40]!r}.", remedy=f"Use one of {', '.join(tiles.LAYERS)}.")
     if not (0 <= z <= tiles.MAX_ZOOM and 0 <= x < 2**z and 0 <= y < 2**z):
         raise NotFound("There is no such tile.", remedy=f"z runs from 0 to {tiles.MAX_ZOOM}, x and y below 2^z.")
-    body = tiles.tile(session, layer, z, x, y, crew_id=who.crew_id if who.role == "crew" else None)
+    own = who.crew_id if who.role == "crew" else None
+    body = tiles.tile(session, layer, z, x, y, crew_id=own, addresses=who.role != "analyst")
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
     if request.headers.get("if-none-match") == tag:

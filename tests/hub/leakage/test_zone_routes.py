@@ -106,6 +106,8 @@ def test_tiles(live: Live) -> None:
     # 0.5° east, 0.5° north at zoom 14
     near = client.get("/tiles/service_points/14/8214/8169.mvt")
     assert near.status_code == 200 and b"Hill 1" in near.content
+    analysts = live.client("analyst").get("/tiles/service_points/14/8214/8169.mvt").content
+    assert b"P1" in analysts and b"Hill 1" not in analysts
     for layer in ("mains", "work_orders"):
         assert client.get(f"/tiles/{layer}/0/0/0.mvt").content == b""
     assert client.get("/tiles/pipes/0/0/0.mvt").status_code == 404
