@@ -21,6 +21,9 @@ PULSE_COUNT = "pulse_count"
 INDEX_RAW = "index_raw"
 ALARM = "alarm"
 
+# The quality word of a stored value that is sent again or late: it says nothing about now.
+HISTORIC = "q:historic"
+
 Disposition = Literal["readings", "event_only", "no_reading", "quarantine", "ambiguous"]
 TimeSource = Literal["meter", "gateway", "network", "headend", "receipt"]
 
@@ -39,7 +42,8 @@ class MeterReading(NamedTuple):
 
     `value` counts in `unit`, a unit as sent and known to `adapters.units`, or None when the payload does not state
     one; pulses count in `count`. `measured_at` is aware and None when the payload gives no usable time, `time_source`
-    says whose clock it was. `flags` are alarm words and `q:` quality words. `meter` is set when the payload names the
+    says whose clock it was; a payload that only says "so many seconds ago" gives `age_s` instead, for the receiver to
+    subtract from the arrival. `flags` are alarm words and `q:` quality words. `meter` is set when the payload names the
     meter by serial; `seq` is the sender's own counter.
     """
 
@@ -54,6 +58,7 @@ class MeterReading(NamedTuple):
     meter: str | None = None
     seq: int | None = None
     interval_s: int | None = None
+    age_s: Decimal | None = None
 
 
 class Refused(NamedTuple):
@@ -132,13 +137,18 @@ class EnvelopeAdapter:
 
 @dataclass(slots=True, frozen=True)
 class DeviceDecoder:
-    """One device's or codec's format. `recognises` is asked only when the registry does not name a decoder."""
+    """One device's or codec's format.
+
+    `recognises` is asked only when the registry does not name a decoder; `wide` ones, which take many devices' objects
+    for theirs, after all others.
+    """
 
     name: str
     version: str
     title: str
     recognises: Callable[[Envelope], bool]
     decode: Callable[[Envelope, DeviceConfig], Decoded]
+    wide: bool = False
 
 
 # ------------------------------------------------------------------------------------------------------------ billing

@@ -161,6 +161,17 @@ def from_hex(value: Any, name: str = "data") -> bytes:
         raise Malformed("bad_field", f"{name} is not hexadecimal") from None
 
 
+def bcd(value: Decimal, name: str = "value") -> int:
+    """The decimal register that a receiver took for binary (2381589, hexadecimal 245715, says 245715).
+
+    Raises Malformed not_a_number when the digits are no decimal ones.
+    """
+    digits = f"{int(value):x}" if value >= 0 and value == int(value) else "-"
+    if not digits.isdigit():
+        raise Malformed("not_a_number", f"{name} is no binary-coded decimal: {digits}")
+    return int(digits)
+
+
 def eui(value: Any, name: str = "devEui") -> str:
     """A radio identity in lower case without separators; Malformed bad_field else."""
     found = text(value, name, longest=40).replace("-", "").replace(":", "").lower()

@@ -1,81 +1,38 @@
 """Meter formats: envelope adapters (one network or publisher each) and device decoders, by name. Pure.
 
-A new format is one module with an `ADAPTER` or a `DECODER` and one line here.
+A new format is one module here with an `ADAPTER`, a `DECODER` or `DECODERS`: every module of this package is looked
+into once, at import.
 """
 
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+
 from adapters.contracts import DeviceDecoder, Envelope, EnvelopeAdapter
-from adapters.meters import (
-    ai_on_the_edge,
-    axioma_w1,
-    chirpstack_v3,
-    chirpstack_v4,
-    headend_export,
-    loriot,
-    mapping,
-    milesight_em300_di,
-    netmore,
-    plain_json,
-    rtl433,
-    rtlamr,
-    rtlamr2mqtt,
-    scalar_topics,
-    senml,
-    sparkplug_b,
-    tasmota,
-    thingpark,
-    thingsboard,
-    tts_v3,
-    tuya_dps,
-    wmbusmeters,
-    zigbee2mqtt,
-)
+
+
+def _formats() -> Iterator[ModuleType]:
+    for found in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
+        yield importlib.import_module(f"{__name__}.{found.name}")
+
+
+def _decoders(module: ModuleType) -> tuple[DeviceDecoder, ...]:
+    single = (module.DECODER,) if hasattr(module, "DECODER") else ()
+    return (*single, *getattr(module, "DECODERS", ()))
+
+
+_MODULES = tuple(_formats())
 
 ADAPTERS: dict[str, EnvelopeAdapter] = {
-    adapter.name: adapter
-    for adapter in (
-        plain_json.ADAPTER,
-        chirpstack_v3.ADAPTER,
-        chirpstack_v4.ADAPTER,
-        tts_v3.ADAPTER,
-        thingpark.ADAPTER,
-        loriot.ADAPTER,
-        netmore.ADAPTER,
-        wmbusmeters.ADAPTER,
-        rtlamr.ADAPTER,
-        rtlamr2mqtt.ADAPTER,
-        rtl433.ADAPTER,
-        ai_on_the_edge.ADAPTER,
-        senml.ADAPTER,
-        sparkplug_b.ADAPTER,
-        zigbee2mqtt.ADAPTER,
-        tuya_dps.ADAPTER,
-        tasmota.ADAPTER,
-        thingsboard.ADAPTER,
-        scalar_topics.ADAPTER,
-        headend_export.ADAPTER,
-    )
+    module.ADAPTER.name: module.ADAPTER for module in _MODULES if hasattr(module, "ADAPTER")
 }
 
 # From narrow to wide: the first that recognises an envelope decodes it when the registry names nobody.
 DECODERS: dict[str, DeviceDecoder] = {
     decoder.name: decoder
-    for decoder in (
-        plain_json.DECODER,
-        wmbusmeters.DECODER,
-        rtlamr.DECODER,
-        rtlamr2mqtt.DECODER,
-        rtl433.DECODER,
-        ai_on_the_edge.DECODER,
-        senml.DECODER,
-        sparkplug_b.DECODER,
-        zigbee2mqtt.DECODER,
-        tuya_dps.DECODER,
-        tasmota.DECODER,
-        scalar_topics.DECODER,
-        headend_export.DECODER,
-        axioma_w1.DECODER,
-        *milesight_em300_di.DECODERS,
-        *mapping.DECODERS,
+    for decoder in sorted(
+        (decoder for module in _MODULES for decoder in _decoders(module)), key=lambda decoder: decoder.wide
     )
 }
 

@@ -44,9 +44,12 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     error = envelope.fields.get("error")
     if error != "no error":
         raise Malformed("device_error", f"the camera says: {str(error)[:120]}")
-    at = strict.instant(envelope.fields.get("timestamp"), "timestamp", zone=config.time_zone)
+    stamp = envelope.fields.get("timestamp")
+    at = strict.instant(stamp, "timestamp", zone=config.time_zone) if stamp else None
     value = strict.number(envelope.fields.get("value"))
-    return Decoded("readings", [MeterReading(envelope.device, INDEX_RAW, value, None, at, "meter")])
+    return Decoded(
+        "readings", [MeterReading(envelope.device, INDEX_RAW, value, None, at, "meter" if at else "receipt")]
+    )
 
 
 ADAPTER = EnvelopeAdapter("ai_on_the_edge", "AI-on-the-edge-device", ("+/+/json",), recognises, read)

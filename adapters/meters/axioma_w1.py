@@ -112,7 +112,7 @@ def _object(envelope: Envelope, fields: dict[str, Any], config: DeviceConfig) ->
 
 
 def _network_codec(envelope: Envelope, fields: dict[str, Any], config: DeviceConfig) -> Decoded:
-    """Objects of community codecs: The Things Network's states cubic metres, another one's `curVol` litres.
+    """Objects of community codecs: those of The Things Network hold cubic metres, another one's `curVol` litres.
 
     What that one calls `curVol` others read as the logged base: the value is taken as stated, without a time of its own
     unless the registry says in which zone its local clock runs.
@@ -130,6 +130,10 @@ def _network_codec(envelope: Envelope, fields: dict[str, Any], config: DeviceCon
     if "current_volume_m3" in fields:
         at = strict.instant(fields["timestamp_utc"], "timestamp_utc") if fields.get("timestamp_utc") else envelope.time
         value, unit = strict.number(fields["current_volume_m3"], "current_volume_m3"), "m3"
+    elif "current_volume" in fields:
+        stamp = fields.get("timestamp")
+        at = strict.epoch(stamp, "timestamp") if type(stamp) is int else envelope.time
+        value, unit = strict.number(fields["current_volume"], "current_volume"), "m3"
     else:
         stamp = fields.get("curDateTime")
         at = strict.instant(stamp, "curDateTime", zone=config.time_zone) if stamp else None
@@ -145,7 +149,8 @@ def recognises(envelope: Envelope) -> bool:
     if "payloadType" in fields:
         return "lastVolume" in fields or "alarmDescription" in fields
     return str(fields.get("payload_format", "")).startswith("AXIOMA_W1") or (
-        "curVol" in fields and "deltaVol" in fields
+        ("curVol" in fields and "deltaVol" in fields)
+        or {"current_volume", "log_volume", "delta_volumes"} <= fields.keys()
     )
 
 
@@ -166,7 +171,7 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
             return _enhanced(envelope, data)
         raise Malformed("implausible_frame", f"no known frame has {len(data)} bytes on port 100")
     if isinstance(fields, dict) and recognises(envelope):
-        return _object(envelope, fields, config)
+        return (_network_codec if "current_volume" in fields else _object)(envelope, fields, config)
     return Decoded("no_reading", reason="other_frame", detail=f"port {envelope.port} carries no register")
 
 

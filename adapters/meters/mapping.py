@@ -1,17 +1,19 @@
 """The declarative decoder: where in a JSON object the register, its unit, its time and its alarms stand. Pure.
 
-A `JsonMapping` is data. The codecs that publish documented objects are declared in `JSON_MAPPINGS`; a utility declares
-its own in a device's registry entry (`config.mapping`, decoder `mapping`). A unit comes from the mapping, from the
-payload or from the registry; from nowhere else.
+A `JsonMapping` is data. The modules of codecs that publish documented objects hold one each; a utility declares its own
+in a device's registry entry (`config.mapping`, decoder `mapping`). A unit comes from the mapping, from the payload or
+from the registry; from nowhere else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from adapters import strict
 from adapters.contracts import (
+    ALARM,
+    HISTORIC,
     INDEX_RAW,
     VOLUME,
     Decoded,
@@ -25,6 +27,9 @@ from adapters.contracts import (
 )
 
 _ABSENT = object()
+
+# What integer registers without a value hold, whole and in thousandths.
+SENTINELS = (Decimal("-2147483.648"), Decimal("-32.768"), Decimal(4294967295), Decimal("4294967.295"))
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,12 +71,7 @@ class JsonMapping:
     requires: tuple[str, ...] = ()
     time_path: str | None = None
     version: str = "1"
-    sentinels: tuple[Decimal, ...] = (
-        Decimal("-2147483.648"),
-        Decimal("-32.768"),
-        Decimal(4294967295),
-        Decimal("4294967.295"),
-    )
+    sentinels: tuple[Decimal, ...] = SENTINELS
 
 
 def _at(value: Any, path: str) -> Any:
@@ -150,137 +150,73 @@ def apply(layout: JsonMapping, envelope: Envelope, config: DeviceConfig) -> Deco
                 continue
             if reading is not None:
                 found.append(reading)
-        newest = max((r.measured_at for r in found if r.measured_at), default=None)
-        readings += [
-            r._replace(flags=("q:historic",)) if newest and r.measured_at and r.measured_at < newest else r
-            for r in found
-        ]
-    alarms = tuple(dict.fromkeys(alarm.flag for alarm in layout.alarms if _raised(envelope.fields, alarm)))
-    if alarms and readings:
-        readings = [r if "q:historic" in r.flags else r._replace(flags=r.flags + alarms) for r in readings]
+        readings += past_marked(found)
+    alarms = alarms_in(layout, envelope.fields)
+    try:
+        at, source = _time(envelope.fields, layout.time_path, envelope, config.time_zone)
+    except Malformed:
+        at, source = envelope.time, envelope.time_source
+    return settled(envelope, readings, refused, alarms, at, source)
+
+
+def alarms_in(layout: JsonMapping, fields: Any) -> tuple[str, ...]:
+    """The flags of the layout's alarms that hold in the object."""
+    return tuple(dict.fromkeys(alarm.flag for alarm in layout.alarms if _raised(fields, alarm)))
+
+
+def past_marked(readings: list[MeterReading]) -> list[MeterReading]:
+    """One register's values, all but the newest marked historic."""
+    newest = max((reading.measured_at for reading in readings if reading.measured_at), default=None)
+    return [
+        reading._replace(flags=(*reading.flags, HISTORIC))
+        if newest and reading.measured_at and reading.measured_at < newest and HISTORIC not in reading.flags
+        else reading
+        for reading in readings
+    ]
+
+
+def settled(
+    envelope: Envelope,
+    readings: list[MeterReading],
+    refused: list[Refused],
+    alarms: tuple[str, ...],
+    at: datetime | None,
+    source: TimeSource,
+) -> Decoded:
+    """What a message amounts to: registers with the alarms that hold now, alarms alone, refusals, or nothing."""
     if readings:
-        return Decoded("readings", readings, refused)
+        live = [r if HISTORIC in r.flags else r._replace(flags=(*r.flags, *alarms)) for r in readings]
+        if alarms and all(HISTORIC in reading.flags for reading in live):
+            live.append(MeterReading(envelope.device, ALARM, None, None, at, source, alarms))
+        return Decoded("readings", live, refused)
     if refused:
         return Decoded("quarantine", [], refused, refused[0].reason, refused[0].detail)
     if alarms:
-        at, source = _time(envelope.fields, layout.time_path, envelope, config.time_zone)
-        return Decoded("event_only", [MeterReading(envelope.device, "alarm", None, None, at, source, alarms)])
-    return Decoded("no_reading", reason="no_register", detail="the object holds no register that the mapping knows")
+        return Decoded("event_only", [MeterReading(envelope.device, ALARM, None, None, at, source, alarms)])
+    return Decoded("no_reading", reason="no_register", detail="the object holds no register that the decoder knows")
 
 
-_COMMON_ALARMS = tuple(
-    Alarm(path, flag)
-    for flag, paths in {
-        "leak": ("leak", "leakage", "leak_detected", "leaking"),
-        "burst": ("burst",),
-        "backflow": ("backflow", "reverse_flow"),
-        "tamper": ("tamper", "tampered"),
-        "low_battery": ("low_battery", "lowBattery", "battery_low"),
-        "dry": ("dry", "pipe_empty", "empty_pipe"),
-    }.items()
-    for path in paths
-)
-
-JSON_MAPPINGS: tuple[JsonMapping, ...] = (
-    JsonMapping(
-        "kamstrup_lorawan",
-        "Kamstrup LoRaWAN meters, list of typed values",
-        (Field("Value", unit_path="Unit", time_path="Timestamp", each="values", where=("Type", "Volume")),),
-        tuple(
-            Alarm("Value", flag, each="values", where=("Type", word))
-            for word, flag in {
-                "Dry": "dry",
-                "Reverse": "backflow",
-                "Leak": "leak",
-                "Burst": "burst",
-                "Tamper": "tamper",
-                "Low Battery": "low_battery",
-            }.items()
-        ),
-        requires=("values", "latestVolume"),
-    ),
-    JsonMapping(
-        "innotas_wm",
-        "Innotas LoRa water meter (ZS: Zählerstand in m³)",
-        (Field("ZS", unit="m3"),),
-        (
-            Alarm("STATUS.ERROR_LECK", "leak"),
-            Alarm("STATUS.ERROR_SABOT", "tamper"),
-            Alarm("STATUS.ERROR_BATT", "low_battery"),
-        ),
-        requires=("ZS", "STATUS.ERROR_LECK"),
-    ),
-    JsonMapping(
-        "quandify_cubicmeter",
-        "Quandify CubicMeter (totalVolume in litres)",
-        (Field("decoded.totalVolume", unit="l"),),
-        (Alarm("decoded.leakState", "leak", values=(2, 3)),),
-        requires=("decoded.totalVolume", "decoded.leakState"),
-    ),
-    JsonMapping(
-        "dragino_sw3l",
-        "Dragino SW3L flow sensor (Water_flow_value in litres; other frames carry settings)",
-        (Field("Water_flow_value", unit="l"), Field("Total_pulse", register="pulse_count", unit="count")),
-        requires=("Water_flow_value",),
-    ),
-    JsonMapping(
-        "thingpark_points",
-        "ThingPark points, which state their unit",
-        (Field("points.volume.record", unit_path="points.volume.unitId"),),
-        requires=("points.volume.record", "points.volume.unitId"),
-    ),
-    JsonMapping(
-        "volume_m3",
-        "Objects whose member names state the unit, or that carry one beside the value",
-        (
-            Field("total_volume_m3", unit="m3"),
-            Field("current_volume_m3", unit="m3"),
-            Field("volume_m3", unit="m3"),
-            Field("total_m3", unit="m3"),
-            Field("total_volume_l", unit="l"),
-            Field("volume_l", unit="l"),
-            Field("total_l", unit="l"),
-            Field("volume_gal", unit="gal"),
-            Field("volume_cf", unit="cf"),
-            Field("volume_ccf", unit="ccf"),
-            Field("volume", unit_path="unit"),
-            Field("totalVolume", unit_path="unit"),
-            Field("total_volume", unit_path="unit"),
-            Field("reading", unit_path="unit"),
-            Field("index", unit_path="unit"),
-            Field("pulses", register="pulse_count", unit="count"),
-            Field("pulse_count", register="pulse_count", unit="count"),
-            Field("pulseCount", register="pulse_count", unit="count"),
-            Field("pulseCounter", register="pulse_count", unit="count"),
-        ),
-        _COMMON_ALARMS,
-        time_path="measured_at",
-    ),
-)
-
-
-def _first_only(decoded: Decoded) -> Decoded:
-    """The widely shared layout lists spellings of one register: the first found is the register."""
-    if len(decoded.readings) > 1:
-        decoded.readings = decoded.readings[:1]
-    return decoded
-
-
-def _decoder(layout: JsonMapping) -> DeviceDecoder:
-    def recognises(envelope: Envelope) -> bool:
-        if not isinstance(envelope.fields, dict):
-            return False
-        if layout.requires:
-            return all(_at(envelope.fields, path) is not _ABSENT for path in layout.requires)
-        return any(_at(envelope.fields, field.path) is not _ABSENT for field in layout.fields)
+def decoder_of(layout: JsonMapping) -> DeviceDecoder:
+    """A decoder of nothing but that layout; recognised where all that it requires is there."""
 
     def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
         if not isinstance(envelope.fields, dict):
             raise Malformed("no_object", "the message carries no decoded object")
-        decoded = apply(layout, envelope, config)
-        return decoded if layout.requires else _first_only(decoded)
+        return apply(layout, envelope, config)
 
-    return DeviceDecoder(layout.name, layout.version, layout.title, recognises, decode)
+    return DeviceDecoder(
+        layout.name, layout.version, layout.title, lambda envelope: fits(layout, envelope.fields), decode
+    )
+
+
+def about(envelope: Envelope, fields: Any) -> Envelope:
+    """The same envelope around another object."""
+    return replace(envelope, fields=fields)
+
+
+def fits(layout: JsonMapping, fields: Any) -> bool:
+    """Whether the object holds everything that makes the layout known."""
+    return bool(layout.requires) and all(_at(fields, path) is not _ABSENT for path in layout.requires)
 
 
 def from_config(options: Any) -> JsonMapping:
@@ -303,7 +239,4 @@ def _own(envelope: Envelope, config: DeviceConfig) -> Decoded:
     return apply(from_config(config.options.get("mapping")), envelope, config)
 
 
-DECODERS: tuple[DeviceDecoder, ...] = (
-    *(_decoder(layout) for layout in JSON_MAPPINGS),
-    DeviceDecoder("mapping", "1", "The mapping in the device's registry entry", lambda envelope: False, _own),
-)
+DECODER = DeviceDecoder("mapping", "1", "The mapping in the device's registry entry", lambda envelope: False, _own)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from adapters import strict
 from adapters.contracts import (
+    HISTORIC,
     INDEX_RAW,
     PULSE_COUNT,
     Decoded,
@@ -19,9 +20,11 @@ from adapters.contracts import (
     Envelope,
     Malformed,
     MeterReading,
+    Refused,
 )
+from adapters.meters import mapping
 
-_HISTORIC = ("q:historic",)
+_HISTORIC = (HISTORIC,)
 _ALARMS = {3: ("continuous_flow",)}
 
 
@@ -71,28 +74,43 @@ _CHANNELS: dict[tuple[int, int], _Channel] = {
     (0x85, 0xE1): _Channel(9, _water),
     (0x20, 0xCE): _Channel(13, _stored_pulses),
     (0x21, 0xCE): _Channel(18, _stored_water),
+    # what the device says of itself when it joins: versions, serial number, class, power
+    (0xFF, 0x01): _Channel(1, None),
+    (0xFF, 0x09): _Channel(2, None),
+    (0xFF, 0x0A): _Channel(2, None),
+    (0xFF, 0x0B): _Channel(1, None),
+    (0xFF, 0x0F): _Channel(1, None),
+    (0xFF, 0x16): _Channel(8, None),
+    (0xFF, 0xFE): _Channel(1, None),
+    (0xFF, 0xFF): _Channel(2, None),
 }
-# A stored record that was made in switch mode has no pulses in it.
-_SWITCH_MODE = 0x01
+# A stored record that was made in switch mode has no pulses in it; here stands the mode.
+_SWITCH_MODE, _MODE_AT = 0x01, {0x20: 7, 0x21: 8}
 
 
 def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
-    """The channels one after the other; an unknown one ends what can be read, because its length is unknown."""
+    """The channels one after the other.
+
+    An unknown or cut one ends what can be read, because its length is unknown; what stood before it counts.
+    """
     data = envelope.data
     if not data:
         raise Malformed("no_bytes", "the message carries no bytes of the device")
     found: list[MeterReading] = []
+    refused: list[Refused] = []
     at = 0
     while at < len(data):
         channel = _CHANNELS.get((data[at], data[at + 1])) if at + 1 < len(data) else None
         if channel is None or at + 2 + channel.length > len(data):
-            raise Malformed("implausible_frame", f"no known channel at byte {at}")
+            detail = f"no known channel at byte {at}"
+            refused.append(Refused("implausible_frame", detail, envelope.device))
+            break
         value = data[at + 2 : at + 2 + channel.length]
-        switch = data[at] == 0x20 and value[7] == _SWITCH_MODE
+        switch = data[at] in _MODE_AT and value[_MODE_AT[data[at]]] == _SWITCH_MODE
         if channel.read is not None and not switch:
             found.append(channel.read(envelope, value))
         at += 2 + channel.length
-    return Decoded("readings", found) if found else Decoded("no_reading", reason="no_register")
+    return mapping.settled(envelope, found, refused, (), None, envelope.time_source)
 
 
 def _never(envelope: Envelope) -> bool:

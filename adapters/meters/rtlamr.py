@@ -1,10 +1,12 @@
 """rtlamr messages in JSON (metermon, rtlamr-collect): Itron ERT and Neptune R900 meters heard on the air. Pure.
 
 The count has no unit on the air: it stays an index until the registry says what one count is. R900 `Leak` counts days
-of the last 35 (history), `LeakNow` is a leak now; `BackFlow` is latched for 35 days. Neighbours' gas and electricity
+of the last 35 (history), `LeakNow` is a leak now; `BackFlow` is latched for 35 days. A meter that counts in
+binary-coded decimals and was read as binary is mended by `config.bcd`. Neighbours' gas and electricity
 meters share the topic. Message layouts: the rtlamr project; commodity by the low nibble of the ERT type.
 """
 
+from decimal import Decimal
 from typing import Any
 
 from adapters import strict
@@ -71,9 +73,12 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     if count is None:
         return Decoded("no_reading", reason="no_register", detail="the message carries no count")
     flags = r900_flags(fields) if r900 else ()
-    reading = MeterReading(envelope.device, INDEX_RAW, strict.number(count), None, envelope.time, "gateway", flags)
+    value = strict.number(count, "Consumption")
+    if r900 and config.options.get("bcd") is True:
+        value = Decimal(strict.bcd(value, "Consumption"))
+    reading = MeterReading(envelope.device, INDEX_RAW, value, None, envelope.time, "gateway", flags)
     return Decoded("readings", [reading])
 
 
 ADAPTER = EnvelopeAdapter("rtlamr", "rtlamr, metermon", ("metermon/raw",), recognises, read)
-DECODER = DeviceDecoder("rtlamr", "1", "Itron ERT and Neptune R900 by rtlamr", lambda envelope: False, decode)
+DECODER = DeviceDecoder("rtlamr", "2", "Itron ERT and Neptune R900 by rtlamr", lambda envelope: False, decode)

@@ -1,12 +1,14 @@
-"""Plain scalars: one number as the whole message, the unit as the last level of the topic (`…/liters`). Pure.
+"""Plain scalars: one number as the whole message, the unit in the last level of the topic (`…/liters`). Pure.
 
-The device is the topic above it. Such topics are usually retained and carry no time.
+The level is a unit, or ends in one behind a word for a register (`total_m3`); a word for a register alone (`…/value`)
+leaves the unit to the registry. The device is the topic above it. Such topics are usually retained and carry no time.
 """
 
 import re
 
 from adapters import strict
 from adapters.contracts import (
+    INDEX_RAW,
     PULSE_COUNT,
     VOLUME,
     Decoded,
@@ -21,16 +23,25 @@ from adapters.units import canonical
 
 _NUMBER = re.compile(rb"\s*[+-]?\d{1,18}(\.\d{1,18})?\s*")
 _PULSES = frozenset({"pulses", "pulse", "pulse_count", "count"})
+_REGISTERS = frozenset({"total", "volume", "total_volume", "reading", "meter_reading", "index", "register", "value",
+                        "water", "water_total", "total_water"})  # fmt: skip
+_UNKNOWN = ""
 
 
 def _unit(topic: str) -> str | None:
+    """The unit that the topic names; "" for a register without one; None for what is no register."""
     word = topic.rpartition("/")[2].lower()
-    return "count" if word in _PULSES else canonical(word)
+    if word in _PULSES:
+        return "count"
+    if word in _REGISTERS:
+        return _UNKNOWN
+    head, _, tail = word.rpartition("_")
+    return canonical(tail) if head in _REGISTERS else canonical(word)
 
 
 def recognises(topic: str, payload: bytes) -> bool:
     """A bare number under a topic that ends in a unit."""
-    return _unit(topic) is not None and _NUMBER.fullmatch(payload) is not None
+    return bool(_unit(topic)) and _NUMBER.fullmatch(payload) is not None
 
 
 def read(topic: str, payload: bytes) -> list[Envelope]:
@@ -58,8 +69,8 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     value, unit = strict.number(envelope.fields.get("value")), envelope.fields.get("unit")
     if not isinstance(unit, str):
         raise Malformed("no_unit", "the topic names no unit")
-    register = PULSE_COUNT if unit == "count" else VOLUME
-    return Decoded("readings", [MeterReading(envelope.device, register, value, unit, None, "receipt")])
+    register = PULSE_COUNT if unit == "count" else VOLUME if unit else INDEX_RAW
+    return Decoded("readings", [MeterReading(envelope.device, register, value, unit or None, None, "receipt")])
 
 
 ADAPTER = EnvelopeAdapter("scalar_topics", "Plain scalars", ("everblu/cyble/+",), recognises, read)

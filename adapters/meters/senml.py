@@ -1,18 +1,18 @@
 """SenML packs in JSON (RFC 8428), with LwM2M object 3424 (water meter). Pure.
 
-Base fields carry over; a time below 2^28 is relative to "now". Under `/3424/` resource 1 is the volume, 9 and 10 leak,
-11 backflow, 13 tamper. Elsewhere only a record in a unit of volume is a register. A pack may be wrapped in
-`{"pack": …}`, whose own timestamp is that of processing, never of the measurement.
+Base fields carry over; a time below 2^28 is relative to the arrival. Under `/3424/` resource 1 is the volume, 4 the
+pulses, 9 and 10 leak, 11 backflow, 12 blocked, 13 tamper. Elsewhere only a record in a unit of volume is a register. A
+pack may be wrapped in `{"pack": …}`, whose own timestamp is that of processing, never of the measurement.
 """
 
 import re
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from adapters import strict
 from adapters.contracts import (
-    ALARM,
+    HISTORIC,
+    PULSE_COUNT,
     VOLUME,
     Decoded,
     DeviceConfig,
@@ -23,11 +23,12 @@ from adapters.contracts import (
     MeterReading,
     Refused,
 )
+from adapters.meters import mapping
+from adapters.units import canonical
 
 _RELATIVE = 2**28
 _WATER = re.compile(r"(.*?)/?3424/(?:(\d+)/)?(\d+)")
-_ALARMS = {"9": "leak", "10": "leak", "11": "backflow", "13": "tamper"}
-_VOLUMES = {"m3": "m3", "l": "l"}
+_ALARMS = {"9": "leak", "10": "leak", "11": "backflow", "12": "blocked", "13": "tamper"}
 
 
 class _Record(NamedTuple):
@@ -86,20 +87,28 @@ def _split(name: str) -> tuple[str, str | None]:
     """(device, resource of object 3424 or None)."""
     found = _WATER.fullmatch(name)
     if found:
-        return found[1].strip("/") or "3424", found[3]
+        return found[1].strip("/:") or "3424", found[3]
     return re.split(r"[/:]", name.rstrip("/:"))[0] if "/" in name else name.rpartition(":")[0] or name, None
 
 
-def _time(moment: Decimal) -> datetime | None:
-    if moment == 0:
-        return None
-    if abs(moment) < _RELATIVE:
-        raise Malformed("relative_time", f"the time is {moment} s from now; only the receiver knows when that was")
-    return strict.epoch(moment)
+def _register(record: _Record, resource: str | None) -> tuple[str, str] | None:
+    """(register, unit) of a record that counts water, else None."""
+    if resource == "4":
+        return PULSE_COUNT, "count"
+    unit = canonical(record.unit) if record.unit else "m3" if resource == "1" else None
+    return (VOLUME, unit) if unit is not None and resource in (None, "1") else None
+
+
+def _reading(record: _Record, device: str, value: Decimal, register: str, unit: str) -> MeterReading:
+    if abs(record.time) >= _RELATIVE:
+        return MeterReading(device, register, value, unit, strict.epoch(record.time), "meter")
+    if record.time > 0:
+        raise Malformed("bad_time", f"the time is {record.time} s after the arrival")
+    return MeterReading(device, register, value, unit, None, "receipt", age_s=-record.time if record.time else None)
 
 
 def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
-    """Volumes as registers, 3424's booleans as alarms."""
+    """Volumes and pulses as registers, 3424's booleans as alarms."""
     if not isinstance(envelope.fields, list):
         raise Malformed("not_a_list", "a SenML pack is an array")
     found: list[MeterReading] = []
@@ -109,24 +118,35 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
         device, resource = _split(record.name)
         if resource in _ALARMS and record.boolean:
             alarms.append(_ALARMS[resource])
-        unit = _VOLUMES.get(record.unit or "") or ("m3" if resource == "1" and record.unit is None else None)
-        if record.value is None or unit is None or resource not in (None, "1"):
+        kind = _register(record, resource)
+        if record.value is None or kind is None:
             continue
         try:
-            at = _time(record.time)
+            found.append(_reading(record, device, record.value, *kind))
         except Malformed as error:
-            refused.append(Refused(error.reason, error.detail, device, VOLUME, None, str(record.value)))
-            continue
-        found.append(MeterReading(device, VOLUME, record.value, unit, at, "meter" if at else "receipt"))
+            refused.append(Refused(error.reason, error.detail, device, kind[0], None, str(record.value)))
+    if any(reading.register == VOLUME for reading in found):
+        found = [reading for reading in found if reading.register == VOLUME]
     flags = tuple(dict.fromkeys(alarms))
-    if found:
-        return Decoded("readings", [reading._replace(flags=flags) for reading in found], refused)
-    if refused:
-        return Decoded("quarantine", [], refused, refused[0].reason, refused[0].detail)
-    if flags:
-        return Decoded("event_only", [MeterReading(envelope.device, ALARM, None, None, None, "receipt", flags)])
-    return Decoded("no_reading", reason="no_register", detail="no record holds a volume")
+    return mapping.settled(envelope, _past_marked(found), refused, flags, None, "receipt")
+
+
+def _past_marked(found: list[MeterReading]) -> list[MeterReading]:
+    """A pack may hold one register at several times: all but its newest are history."""
+    by_device: dict[str | None, list[MeterReading]] = {}
+    for reading in found:
+        by_device.setdefault(reading.device, []).append(reading)
+    marked = []
+    for readings in by_device.values():
+        youngest = min(reading.age_s or Decimal(0) for reading in readings)
+        marked += [
+            reading._replace(flags=(HISTORIC,))
+            if reading.measured_at is None and (reading.age_s or 0) > youngest
+            else reading
+            for reading in mapping.past_marked(readings)
+        ]
+    return marked
 
 
 ADAPTER = EnvelopeAdapter("senml", "SenML, LwM2M 3424", ("lwm2m/+/3424",), recognises, read)
-DECODER = DeviceDecoder("senml", "1", "SenML and LwM2M object 3424", lambda envelope: False, decode)
+DECODER = DeviceDecoder("senml", "2", "SenML and LwM2M object 3424", lambda envelope: False, decode)

@@ -1,4 +1,4 @@
-"""Tasmota counters: `tele/{device}/SENSOR`. Pure.
+"""Tasmota counters: `tele/{device}/SENSOR`, or the same asked for, `stat/{device}/STATUS10`. Pure.
 
 `COUNTER` members are pulses, one channel each; a counter starts again at boot unless saved. `Time` is local without a
 zone; what a pulse weighs only the registry knows.
@@ -18,7 +18,10 @@ from adapters.contracts import (
     MeterReading,
 )
 
-_TOPIC = re.compile(r"(?:.*/)?tele/([^/]+)/SENSOR|(?:.*/)?([^/]+)/tele/SENSOR")
+_TOPIC = re.compile(
+    r"(?:.*/)?(?:tele/(?P<a>[^/]+)/SENSOR|stat/(?P<b>[^/]+)/STATUS(?:8|10)|"
+    r"(?P<c>[^/]+)/tele/SENSOR|(?P<d>[^/]+)/stat/STATUS(?:8|10))"
+)
 
 
 def recognises(topic: str, payload: bytes) -> bool:
@@ -31,8 +34,10 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
     found = _TOPIC.fullmatch(topic)
     if found is None:
         raise Malformed("no_device", "the topic is not tele/{device}/SENSOR")
-    device = strict.text(found[1] or found[2], "topic")
-    return [Envelope("tasmota", device, fields=strict.json_object(payload), decoder="tasmota")]
+    device = strict.text(next(name for name in found.groups() if name), "topic")
+    message = strict.json_object(payload)
+    asked = message.get("StatusSNS")
+    return [Envelope("tasmota", device, fields=asked if isinstance(asked, dict) else message, decoder="tasmota")]
 
 
 def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:

@@ -28,19 +28,26 @@ _FAULTS = {
     "tamper": "tamper",
     "magnetic_interference": "tamper",
     "high_flow": "high_flow",
+    # the fault bits of Tuya's water meters, as the converters name them
+    "magnetism_alarm": "tamper",
+    "cover_alarm": "tamper",
+    "revflow_alarm": "backflow",
+    "empty_pip_alarm": "dry",
+    "overflow_alarm": "high_flow",
 }
+_ABOUT = frozenset({"availability", "set", "get", "action"})
 
 
 def recognises(topic: str, payload: bytes) -> bool:
-    """By topic."""
+    """By topic; a friendly name may have levels of its own, the bridge and what is about a device are no device."""
     levels = topic.split("/")
-    return len(levels) == 2 and levels[0] == "zigbee2mqtt"
+    return len(levels) >= 2 and levels[0] == "zigbee2mqtt" and levels[1] != "bridge" and levels[-1] not in _ABOUT
 
 
 def read(topic: str, payload: bytes) -> list[Envelope]:
     """One envelope; the meter's own number where it is sent, else the friendly name."""
     message = strict.json_object(payload)
-    name = strict.text(topic.rpartition("/")[2], "topic")
+    name = strict.text(topic.partition("/")[2] or topic, "topic")
     meter = message.get("meter_id")
     device = meter.strip() if isinstance(meter, str) and meter.strip() else name
     return [

@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from adapters import meters, units
-from adapters.contracts import ALARM, Decoded, DeviceConfig, Envelope, EnvelopeAdapter, Malformed, MeterReading
+from adapters.contracts import ALARM, VOLUME, Decoded, DeviceConfig, Envelope, EnvelopeAdapter, Malformed, MeterReading
 from hub.errors import BadInput
 
 # A live reading may be this much older or newer than its arrival; what lies outside is the clock's fault, not a fact.
@@ -93,6 +93,18 @@ def decode_envelope(envelope: Envelope, config: DeviceConfig) -> tuple[str | Non
         )
 
 
+def dated(readings: list[MeterReading], received_at: datetime | None) -> list[MeterReading]:
+    """The readings with what was "so many seconds ago" counted back from the arrival."""
+    if received_at is None or all(reading.age_s is None for reading in readings):
+        return readings
+    return [
+        reading
+        if reading.age_s is None
+        else reading._replace(measured_at=received_at - timedelta(seconds=float(reading.age_s)), age_s=None)
+        for reading in readings
+    ]
+
+
 def clock_flag(measured_at: datetime, received_at: datetime | None) -> str | None:
     """`clock_ahead` or `clock_behind` when the claimed time cannot be true at arrival, else None."""
     if received_at is None:
@@ -146,6 +158,7 @@ def described(
     dispositions: list[str] = []
     for envelope in opened.envelopes:
         name, decoded = decode_envelope(envelope, config)
+        decoded.readings = dated(decoded.readings, received_at)
         said = f"device {envelope.device or '-'}, decoder {name or '-'}: {decoded.disposition} {decoded.detail or ''}"
         steps.append(said.rstrip())
         steps += [f"refused: {bad.reason}, {bad.detail}" for bad in decoded.refused]
@@ -180,7 +193,7 @@ def _shown(reading: MeterReading, config: DeviceConfig, received_at: datetime | 
         unit, value = "m3", volume
         register = "volume" if register in ("pulse_count", "index_raw") else register
     elif register not in (ALARM, "pulse_count"):
-        register, unit = "index_raw", None
+        register, unit = "index_raw" if register == VOLUME else register, None
         flags.append(UNIT_UNKNOWN)
     at = reading.measured_at
     if at is not None and clock_flag(at, received_at):

@@ -188,6 +188,7 @@ def _decode_one(one: _Opened, known: dict[str, list[devices.Profile]]) -> None:
         if envelope.device:
             one.devices.add(devices.key(envelope.device))
         _, decoded = decode.decode_envelope(envelope, config)
+        decoded.readings = decode.dated(decoded.readings, one.received_at)
         base = len(one.readings)
         one.readings += [reading for reading in decoded.readings if not booking.is_alarm(reading)]
         one.alarms += [reading for reading in decoded.readings if booking.is_alarm(reading)]

@@ -1,6 +1,7 @@
 """Every sample yields exactly what it declares: ours always, further ones when CURBSTOP_SAMPLES names their folder."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,18 @@ def test_a_further_sample_that_nobody_explains_never_yields_a_wrong_volume(path:
 
 def test_every_adapter_has_samples_of_its_own() -> None:
     assert {path.parent.name for path in OWN} >= set(meters.ADAPTERS)
+
+
+def test_a_file_is_all_that_a_format_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every module is looked into at import, and no name is taken twice (the later one would hide the earlier)."""
+    folder = Path(meters.__file__).parent
+    given = [
+        name
+        for path in folder.glob("*.py")
+        if path.stem != "__init__"
+        for name in re.findall(r'^ADAPTER = EnvelopeAdapter\(\s*"(\w+)"', path.read_text(), re.MULTILINE)
+    ]
+    assert sorted(given) == sorted(meters.ADAPTERS)
+    monkeypatch.setattr(meters, "__path__", [*meters.__path__, str(tmp_path)])
+    (tmp_path / "zz_new_format.py").write_text("ADAPTER = 'new'\n")
+    assert "zz_new_format" in {module.__name__.rpartition(".")[2] for module in meters._formats()}

@@ -5,8 +5,9 @@ from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
 
+from adapters import meters
 from adapters.contracts import DeviceConfig
-from adapters.meters import chirpstack_v4, mapping, plain_json
+from adapters.meters import chirpstack_v4, plain_json
 from hub.demo import calendar
 from hub.demo.calendar import hours_since_start
 from hub.demo.consumption import Meters, ZoneMeters
@@ -29,7 +30,7 @@ def test_an_uplink_is_the_register(hamlet: Town, hamlet_meters: Meters) -> None:
     sent = uplink(customer, at, register)
     assert chirpstack_v4.recognises(sent.topic, sent.payload)
     [envelope] = chirpstack_v4.read(sent.topic, sent.payload)
-    decoder = next(d for d in mapping.DECODERS if d.name == LORA_DECODER)
+    decoder = meters.DECODERS[LORA_DECODER]
     [reading] = decoder.decode(envelope, DeviceConfig()).readings
     assert (reading.device, reading.unit, reading.value) == (customer.device, "m3", Decimal(str(round(register, 3))))
     assert reading.measured_at == at

@@ -1,0 +1,183 @@
+"""Objects of any codec whose member names state the unit (`total_volume_m3`), or that carry one beside. Pure.
+
+A name is read as words. It is a register when its last word is a unit of volume, one of the others says so (volume,
+total, reading, index, …) and none says that it is something else (a flow, a day's use, a limit). Of several registers
+the one that says "total" counts. A value whose unit stands nowhere stays raw.
+"""
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from adapters import strict
+from adapters.contracts import (
+    INDEX_RAW,
+    PULSE_COUNT,
+    VOLUME,
+    VOLUME_REVERSE,
+    Decoded,
+    DeviceConfig,
+    DeviceDecoder,
+    Envelope,
+    Malformed,
+    MeterReading,
+    Refused,
+    TimeSource,
+)
+from adapters.meters import mapping
+from adapters.units import canonical
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+")
+_NUMBER = re.compile(r"[+-]?\d{1,18}([.,]\d{1,18})?", re.ASCII)
+_REGISTER = frozenset({"volume", "total", "totalizer", "totaliser", "cumulative", "cumulated", "reading", "index",
+                       "register", "meter", "counter", "odometer"})  # fmt: skip
+_BARE = frozenset({"volume", "total", "totalvolume", "watervolume", "reading", "meterreading", "index", "register"})
+_REVERSE = frozenset({"reverse", "backward", "backwards", "backflow", "negative", "return"})
+_FORWARD_FIRST = ("total", "totalizer", "totaliser", "cumulative", "cumulated", "current")
+_OTHER = frozenset({
+    "flow", "rate", "max", "min", "avg", "average", "daily", "day", "hourly", "hour", "weekly", "week", "monthly",
+    "month", "yearly", "year", "today", "yesterday", "last", "previous", "prev", "log", "logged", "history",
+    "historical", "delta", "interval", "increment", "period", "target", "due", "set", "limit", "threshold", "alarm",
+    "leak", "leakage", "consumption", "usage", "used", "tariff", "tank", "per", "unit", "batch", "capacity", "at",
+    "cold", "hot", "energy", "gas", "air", "rain",
+})  # fmt: skip
+_PULSES = frozenset({"pulses", "pulsecount", "pulsecounter", "totalpulse", "totalpulses", "pulsetotal"})
+_TIMES = ("measured_at", "measuredAt", "meter_time", "reading_time", "readingTime", "read_at")
+_ALARMS = {
+    "leak": ("leak", "leakage", "leak_detected", "leakDetected", "leaking", "leak_alarm", "leakage_alarm"),
+    "burst": ("burst", "pipe_burst", "burst_alarm"),
+    "backflow": ("backflow", "reverse_flow", "reverseFlow", "backflow_alarm", "back_flow"),
+    "tamper": ("tamper", "tampered", "tamper_alarm", "magnetic_tamper", "tamper_detected"),
+    "low_battery": ("low_battery", "lowBattery", "battery_low", "batteryLow", "low_battery_alarm"),
+    "dry": ("dry", "pipe_empty", "empty_pipe", "emptyPipe", "air_in_pipe"),
+    "blocked": ("blocked", "meter_blocked"),
+}
+_LAYOUT = mapping.JsonMapping(
+    "volume_m3", "", (), tuple(mapping.Alarm(path, flag) for flag, paths in _ALARMS.items() for path in paths)
+)
+
+
+class _Found(NamedTuple):
+    name: str
+    words: tuple[str, ...]
+    register: str
+    value: Any
+    unit: str | None
+
+
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(word.lower() for word in _WORD.findall(name))
+
+
+def _unit_in(name: str, words: tuple[str, ...]) -> str | None:
+    """The unit at the end of a name: one word, or two (`ft_3`)."""
+    for length in (1, 2):
+        found = canonical("".join(words[-length:])) if len(words) > length else None
+        if found is not None:
+            return found
+    tail = re.search(r"(m³|ft³)$", name)
+    return canonical(tail[1]) if tail else None
+
+
+def _member(name: str, value: Any, fields: dict[str, Any]) -> _Found | None:
+    words = _words(name)
+    plain = "".join(words)
+    if plain in _PULSES:
+        return _Found(name, words, PULSE_COUNT, value, "count")
+    if isinstance(value, dict):
+        stated = value.get("unit")
+        if plain in _BARE and "value" in value and isinstance(stated, str):
+            return _Found(name, words, VOLUME, value["value"], stated.strip() or None)
+        return None
+    unit = _unit_in(name, words)
+    said = set(words)
+    other = said & (_OTHER - {"flow"} if "total" in said else _OTHER)
+    if unit is not None and not other:
+        if said & _REVERSE:
+            return _Found(name, words, VOLUME_REVERSE, value, unit)
+        if said & _REGISTER:
+            return _Found(name, words, VOLUME, value, unit)
+    if plain in _BARE and (isinstance(value, int | Decimal) or _NUMBER.fullmatch(str(value).strip())):
+        beside = fields.get("unit")
+        stated = beside.strip() if isinstance(beside, str) and beside.strip() else None
+        return _Found(name, words, VOLUME, value, stated)
+    return None
+
+
+def _objects(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The object itself, and the one a codec may have put into it."""
+    yield fields
+    for name in ("decoded", "data", "payload", "measurements", "water"):
+        inner = fields.get(name)
+        if isinstance(inner, dict):
+            yield inner
+
+
+def _rank(found: _Found) -> tuple[bool, int]:
+    said = next((place for place, word in enumerate(_FORWARD_FIRST) if word in found.words), len(_FORWARD_FIRST))
+    return found.unit is None, said
+
+
+def _registers(fields: Any) -> list[_Found]:
+    """At most one of each kind, the forward register before pulses, from the first object that holds any."""
+    if not isinstance(fields, dict):
+        return []
+    for inner in _objects(fields):
+        found = [
+            one
+            for name, value in inner.items()
+            if value is not None
+            and not isinstance(value, bool | list)
+            and len(name) <= 60
+            and (one := _member(name, value, inner)) is not None
+        ]
+        chosen: list[_Found] = []
+        for register in (VOLUME, VOLUME_REVERSE, PULSE_COUNT):
+            of_kind = [one for one in found if one.register == register]
+            if of_kind and not (register == PULSE_COUNT and chosen):
+                chosen.append(min(of_kind, key=_rank))
+        if chosen:
+            return chosen
+    return []
+
+
+def _time(fields: dict[str, Any], envelope: Envelope, zone: str | None) -> tuple[Any, TimeSource]:
+    for inner in _objects(fields):
+        for name in _TIMES:
+            if isinstance(inner.get(name), str):
+                return strict.instant(inner[name], name, zone=zone), "meter"
+    return envelope.time, envelope.time_source
+
+
+def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
+    """The registers whose names say what they are, with the alarms beside them."""
+    if not isinstance(envelope.fields, dict):
+        raise Malformed("no_object", "the message carries no decoded object")
+    at, source = _time(envelope.fields, envelope, config.time_zone)
+    readings: list[MeterReading] = []
+    refused: list[Refused] = []
+    for one in _registers(envelope.fields):
+        register = INDEX_RAW if one.unit is None and one.register == VOLUME else one.register
+        try:
+            value: Decimal = strict.number(one.value, one.name[:60])
+            if value in mapping.SENTINELS:
+                raise Malformed("sentinel", f"{one.name[:60]} holds the device's word for 'no value'")
+        except Malformed as error:
+            refused.append(Refused(error.reason, error.detail, envelope.device, register))
+            continue
+        readings.append(MeterReading(envelope.device, register, value, one.unit, at, source, seq=envelope.counter))
+    alarms: list[str] = []
+    for inner in _objects(envelope.fields):
+        alarms += mapping.alarms_in(_LAYOUT, inner)
+    return mapping.settled(envelope, readings, refused, tuple(dict.fromkeys(alarms)), at, source)
+
+
+DECODER = DeviceDecoder(
+    "volume_m3",
+    "2",
+    "Objects whose member names state the unit, or that carry one beside the value",
+    lambda envelope: bool(_registers(envelope.fields)),
+    decode,
+    wide=True,
+)
