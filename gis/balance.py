@@ -31,7 +31,10 @@ class BalanceInputs:
 
     `sources` are the corrected flows over the boundary, outward ones negative, and the storage increase, negative;
     their sum is the system input. `meter_under_registration` is the fraction by which customer meters count too little;
-    it applies to `metered_with_error`, normally the billed metered volume.
+    it applies to the billed metered volume, and to the unbilled metered one when `error_on_unbilled` (M36 counts both,
+    WB-EasyCalc the billed one alone). The margins of billed water are zero in both: its error is among the apparent
+    losses; the textbook of Thornton et al. gives it one of its own, which may be entered. `stopped_meters` is what
+    passed meters that stood still.
     """
 
     days: float
@@ -45,8 +48,17 @@ class BalanceInputs:
     meter_error_margin: float = 0.0
     data_handling_m3: float = 0.0
     data_handling_margin: float = 0.0
+    stopped_meters: list[Component] = field(default_factory=list)
+    error_on_unbilled: bool = False
+    billed_metered_margin: float = 0.0
+    billed_unmetered_margin: float = 0.0
     # what is not known of consumption (gaps, extrapolated tails), as m³ of half-width; widens every loss
     consumption_half_width_m3: float = 0.0
+
+    @property
+    def metered_with_error(self) -> float:
+        """The volume that customer meters registered, whose error is an apparent loss."""
+        return self.billed_metered + (self.unbilled_metered if self.error_on_unbilled else 0.0)
 
 
 @dataclass(slots=True, frozen=True)
@@ -102,24 +114,36 @@ def quadrature(values: Iterable[float]) -> float:
     return math.sqrt(sum(value * value for value in values))
 
 
+def system_input_of(inputs: BalanceInputs) -> float:
+    """The water put into the zone or system: inflow less outflow less what was stored."""
+    return sum(part.m3 for part in inputs.sources)
+
+
 def water_balance(inputs: BalanceInputs) -> Balance:
     """The balance of `inputs`. Negative losses are kept as they are: they say that an input is wrong."""
-    system_input = sum(part.m3 for part in inputs.sources)
+    system_input = system_input_of(inputs)
     billed = inputs.billed_metered + inputs.billed_unmetered
     unbilled = inputs.unbilled_metered + sum(part.m3 for part in inputs.unbilled_unmetered)
     unauthorised = sum(part.m3 for part in inputs.unauthorised)
-    inaccuracy = meter_inaccuracy(inputs.billed_metered, inputs.meter_under_registration)
-    apparent = inaccuracy + inputs.data_handling_m3 + unauthorised
+    inaccuracy = meter_inaccuracy(inputs.metered_with_error, inputs.meter_under_registration)
+    stopped = sum(part.m3 for part in inputs.stopped_meters)
+    apparent = inaccuracy + stopped + inputs.data_handling_m3 + unauthorised
     nrw = system_input - billed
     water_losses = nrw - unbilled
 
     input_half = quadrature(part.half_width_m3 for part in inputs.sources)
-    nrw_half = quadrature((input_half, inputs.consumption_half_width_m3))
+    billed_halves = (
+        inputs.billed_metered * inputs.billed_metered_margin,
+        inputs.billed_unmetered * inputs.billed_unmetered_margin,
+        inputs.consumption_half_width_m3,
+    )
+    nrw_half = quadrature((input_half, *billed_halves))
     losses_half = quadrature((nrw_half, *(part.half_width_m3 for part in inputs.unbilled_unmetered)))
     apparent_half = quadrature(
         (
             inaccuracy * inputs.meter_error_margin,
             inputs.data_handling_m3 * inputs.data_handling_margin,
+            *(part.half_width_m3 for part in inputs.stopped_meters),
             *(part.half_width_m3 for part in inputs.unauthorised),
         )
     )
@@ -131,7 +155,7 @@ def water_balance(inputs: BalanceInputs) -> Balance:
         nrw=nrw,
         water_losses=water_losses,
         # the workbook's term: customer meters and data handling together
-        meter_inaccuracy=inaccuracy + inputs.data_handling_m3,
+        meter_inaccuracy=inaccuracy + stopped + inputs.data_handling_m3,
         unauthorised=unauthorised,
         apparent=apparent,
         real_losses=water_losses - apparent,

@@ -1,5 +1,7 @@
 """Commands that report: `curbstop report water-balance` and `audit`, to standard output or a file."""
 
+import csv
+import io
 import sys
 import tomllib
 from datetime import date
@@ -70,14 +72,22 @@ def water_balance(
 
 
 def annual_audit(
-    file: Annotated[Path, typer.Argument(help="Inputs as JSON or TOML: method = …, and a table `inputs`.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="Inputs as JSON or TOML: method = …, and a table `inputs`; or CSV, one audit per line."),
+    ],
     method: Annotated[str | None, typer.Option(help="easycalc, fwas_v5 or fwas_v6; default: the file's own.")] = None,
     output: OutputOption = None,
 ) -> None:
     """The annual M36 audit of plain inputs: balance, indicators, costs; with 95 % limits by method easycalc.
 
+    A CSV of many audits, its columns named as the inputs, needs --method and gives a JSON list in its order.
+
     Example: curbstop report audit audit-2025.toml
     """
+    if file.suffix.lower() == ".csv":
+        put(orjson.dumps(_many_audits(file, method), option=orjson.OPT_INDENT_2) + b"\n", output)
+        return
     given = _audit_file(file)
     chosen = method or given.get("method")
     if not isinstance(chosen, str):
@@ -86,6 +96,26 @@ def annual_audit(
     if not isinstance(inputs, dict):
         raise BadInput("`inputs` is not a table.", field="inputs", remedy="Write [inputs] and name = value lines.")
     put(orjson.dumps(audit.audit(chosen, inputs), option=orjson.OPT_INDENT_2) + b"\n", output)
+
+
+def _many_audits(file: Path, method: str | None) -> list[dict[str, Any]]:
+    """Every line's audit; raises BadInput naming the first lines that are at fault, with nothing computed half."""
+    if method is None:
+        raise BadInput("A CSV names no method.", field="method", remedy=f"Add --method: {', '.join(audit.METHODS)}.")
+    try:
+        rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"))))
+    except (OSError, ValueError, csv.Error) as error:
+        raise BadInput(f"{file} cannot be read as CSV: {error}.", remedy="Save it as UTF-8 CSV.") from error
+    found, faults = [], []
+    for number, row in enumerate(rows, start=2):
+        try:
+            found.append(audit.audit(method, {name: value for name, value in row.items() if name}))
+        except BadInput as refused:
+            faults.append(f"line {number}: {refused.detail}")
+    if faults:
+        more = f" … and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise BadInput("; ".join(faults[:10]) + more, remedy="Mend these lines; nothing was written.")
+    return found
 
 
 def _audit_file(file: Path) -> dict[str, Any]:

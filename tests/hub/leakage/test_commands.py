@@ -75,3 +75,10 @@ def test_an_audit_from_a_file(tmp_path: Path) -> None:
     assert "names no method" in run("report", "audit", str(plain), code=1)
     plain.write_text("{")
     assert "neither TOML nor JSON" in run("report", "audit", str(plain), code=1)
+    many = tmp_path / "many.csv"
+    many.write_text("WS_OWN_SOURCES_VOL,AC_BILL_METER_VOL\n100,80\n50,\n")
+    found = json.loads(run("report", "audit", str(many), "--method", "fwas_v5"))
+    assert [one["WS_WATER_SUPPLIED_VOL"] for one in found] == [100, 50]
+    many.write_text("WS_OWN_SOURCES_VOL\n100\nlots\n")
+    assert "line 3" in run("report", "audit", str(many), "--method", "fwas_v5", code=1)
+    assert "names no method" in run("report", "audit", str(many), code=1)
