@@ -244,6 +244,11 @@ def indicators(balance: Balance, network: Network, days: float) -> dict[str, Any
     }
 
 
+def small_system(mains_km: float, connections: float) -> bool:
+    """Whether a network is below 32 · miles + connections = 3000, where an ILI says little (AWWA)."""
+    return 32 * mains_km / 1.609344 + connections < 3000
+
+
 # World Bank Institute bands, as printed in WB-EasyCalc 6.17; above the last bound is D.
 ILI_BANDS = {
     "high_income": (("A1", 1.5), ("A2", 2.0), ("B", 4.0), ("C", 8.0)),

@@ -16,189 +16,13 @@ from zoneinfo import ZoneInfo
 from psycopg.rows import dict_row
 from sqlalchemy.orm import Session
 
-from gis.balance import Balance, BalanceInputs, Component, corrected_source, quadrature, water_balance
 from gis.intervals import interval_volume
+from gis.zone_loss import Assumptions, Evidence, Flow, Storage, TestedClass, ZoneLoss
 from hub.db import raw_of
 
 # A missing edge shorter than this part of the period, and than three days, is filled at the meter's own mean rate.
 EDGE_SHARE = 0.05
 EDGE_LIMIT = timedelta(days=3)
-
-
-@dataclass(slots=True, frozen=True)
-class Assumptions:
-    """What no measurement says. Margins are 95 % half-widths as fractions; see docs/water-loss.md for their sources."""
-
-    zone_meter_margin: float = 0.02
-    verified_meter_margin: float = 0.005
-    filled_margin: float = 0.5
-    spread_margin: float = 0.015
-    uncovered_margin: float = 0.5
-    storage_margin: float = 0.05
-    meter_under_registration: float = 0.0
-    meter_error_margin: float = 0.5
-    unauthorised_share: float = 0.0
-    unauthorised_margin: float = 0.5
-
-
-@dataclass(slots=True)
-class Flow:
-    """One meter at the edge of a zone, over a window. `sign` is +1 when its water enters the zone balanced."""
-
-    serial: str
-    zone: str
-    direction: str
-    to_zone: str | None
-    error_pct: float | None
-    registered_m3: float
-    filled_m3: float
-    covered_s: float
-    expected_s: float
-    breaks: int
-    first_at: datetime | None
-    last_at: datetime | None
-    sign: int = 1
-
-    @property
-    def corrected_m3(self) -> float:
-        """Its volume, filled gaps included, corrected by its verified error."""
-        return corrected_source(self.registered_m3 + self.filled_m3, (self.error_pct or 0.0) / 100)
-
-
-@dataclass(slots=True)
-class Consumption:
-    """What the customers of a zone used within its window, and how much of that is known."""
-
-    billed_m3: float = 0.0
-    from_bills_m3: float = 0.0
-    from_registers_m3: float = 0.0
-    extrapolated_m3: float = 0.0
-    estimated_m3: float = 0.0
-    unbilled_m3: float = 0.0
-    unbilled_extrapolated_m3: float = 0.0
-    straddling_m3: float = 0.0
-    points: int = 0
-    points_from_bills: int = 0
-    points_from_registers: int = 0
-    points_without_data: int = 0
-    points_unbilled: int = 0
-    register_breaks: int = 0
-    covered_s: float = 0.0
-    expected_s: float = 0.0
-
-    def add(self, other: Mapping[str, Any]) -> None:
-        """Add another zone's figures."""
-        for name in self.__slots__:
-            setattr(self, name, getattr(self, name) + other[name])
-
-
-@dataclass(slots=True)
-class Storage:
-    """The change of stored water of one tank over a window; `increase_m3` is None when a level or area is missing."""
-
-    tank: str
-    zone: str
-    area_m2: float | None
-    level_from_m: float | None
-    level_to_m: float | None
-
-    @property
-    def increase_m3(self) -> float | None:
-        """Stored more at the end than at the beginning, in m³."""
-        if self.area_m2 is None or self.level_from_m is None or self.level_to_m is None:
-            return None
-        return self.area_m2 * (self.level_to_m - self.level_from_m)
-
-
-@dataclass(slots=True)
-class ZoneLoss:
-    """One zone (or the whole system, `zone` None) and period: every input, and the balance when there is an inflow."""
-
-    zone: str | None
-    name: str
-    lower: datetime
-    upper: datetime
-    period_s: float
-    flows: list[Flow] = field(default_factory=list)
-    storage: list[Storage] = field(default_factory=list)
-    consumption: Consumption = field(default_factory=Consumption)
-    assumptions: Assumptions = field(default_factory=Assumptions)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def window_s(self) -> float:
-        """Length of the window in seconds."""
-        return max(0.0, (self.upper - self.lower).total_seconds())
-
-    @property
-    def storage_increase_m3(self) -> float:
-        """Storage increase of all tanks whose levels are known."""
-        return sum(tank.increase_m3 or 0.0 for tank in self.storage)
-
-    def coverage(self) -> dict[str, Any]:
-        """How much of the figures is measured, as fractions of the whole period."""
-        share = self.window_s / self.period_s if self.period_s else 0.0
-        expected = sum(flow.expected_s for flow in self.flows)
-        inflow = share * sum(min(f.covered_s, f.expected_s) for f in self.flows) / expected if expected else 0.0
-        use = self.consumption
-        consumption = share * use.covered_s / use.expected_s if use.expected_s else None
-        return {
-            "inflow": round(inflow, 6),
-            "consumption": None if consumption is None else round(consumption, 6),
-            "overall": round(min(inflow, 1.0 if consumption is None else consumption), 6),
-            "measured_from": self.lower,
-            "measured_to": self.upper,
-            "points": use.points,
-            "points_from_bills": use.points_from_bills,
-            "points_from_registers": use.points_from_registers,
-            "points_without_data": use.points_without_data,
-            "points_unbilled": use.points_unbilled,
-        }
-
-    def balance(self) -> Balance | None:
-        """The balance; None when no meter at the edge was heard, since absent is not zero."""
-        if not self.flows or not self.window_s:
-            return None
-        use, assumed = self.consumption, self.assumptions
-        sources = [Component(flow.sign * flow.corrected_m3, self._flow_margin(flow)) for flow in self.flows]
-        sources += [Component(-(tank.increase_m3 or 0.0), assumed.storage_margin) for tank in self.storage]
-        supplied = sum(part.m3 for part in sources)
-        missing = max(0.0, use.expected_s - use.covered_s) / use.covered_s * use.billed_m3 if use.covered_s else 0.0
-        return water_balance(
-            BalanceInputs(
-                days=self.window_s / 86400,
-                sources=sources,
-                billed_metered=use.billed_m3,
-                unbilled_metered=use.unbilled_m3,
-                unauthorised=[Component(assumed.unauthorised_share * supplied, assumed.unauthorised_margin)],
-                meter_under_registration=assumed.meter_under_registration,
-                meter_error_margin=assumed.meter_error_margin,
-                consumption_half_width_m3=quadrature(
-                    (
-                        assumed.filled_margin * (use.extrapolated_m3 + use.estimated_m3),
-                        assumed.uncovered_margin * max(0.0, missing - use.extrapolated_m3),
-                        assumed.spread_margin * use.straddling_m3,
-                    )
-                ),
-            )
-        )
-
-    def _flow_margin(self, flow: Flow) -> float:
-        assumed = self.assumptions
-        own = assumed.zone_meter_margin if flow.error_pct is None else assumed.verified_meter_margin
-        total = flow.registered_m3 + flow.filled_m3
-        return own + assumed.filled_margin * abs(flow.filled_m3 / total) if total else own
-
-    def inputs(self) -> dict[str, Any]:
-        """Every input as a JSON object, for the stored revision."""
-        return {
-            "window": [self.lower, self.upper],
-            "flows": [{**asdict(flow), "corrected_m3": flow.corrected_m3} for flow in self.flows],
-            "storage": [{**asdict(tank), "increase_m3": tank.increase_m3} for tank in self.storage],
-            "consumption": asdict(self.consumption),
-            "assumptions": asdict(self.assumptions),
-            "notes": self.notes,
-        }
 
 
 def zone_losses(
@@ -258,6 +82,7 @@ class _Period:
         for loss in found:
             for code in self._leaves(loss.zone):
                 loss.consumption.add(self._used[code, loss.lower, loss.upper])
+        self._read_evidence(found)
         return found
 
     def _rows(self, files: Iterable[str], parameters: dict[str, Any]) -> list[dict[str, Any]]:
@@ -382,6 +207,7 @@ class _Period:
             covered_s=0.0,
             expected_s=(first["upper"] - first["lower"]).total_seconds(),
             breaks=0,
+            purpose=first["purpose"],
             first_at=None,
             last_at=None,
         )
@@ -435,11 +261,55 @@ class _Period:
             wanted -= set(batch.values())
             keys = list(batch.values())
             rows = self._rows(
-                ("customer_spans.sql", "register_volumes.sql", "customer_volumes.sql"),
+                ("members.sql", "customer_spans.sql", "register_volumes.sql", "customer_volumes.sql"),
                 {"zones": [k[0] for k in keys], "lowers": [k[1] for k in keys], "uppers": [k[2] for k in keys]},
             )
             for row in rows:
                 self._used[batch[row["zone"]]] = row
+
+    def _read_evidence(self, losses: list[ZoneLoss]) -> None:
+        """Pipes, pressure, unbilled uses and codes of every zone in its window, and the bench tests of all meters."""
+        tests = {
+            row["premise_class"]: TestedClass(
+                row["tests"], row["under_registration"], row["deviation"] or 0.0, row["newest"]
+            )
+            for row in self._rows(("meter_tests.sql",), {"until": self.end})
+        }
+        windows = list({(loss.lower, loss.upper) for loss in losses if loss.lower < loss.upper})
+        seen: dict[tuple[datetime, datetime], dict[str, dict[str, Any]]] = {}
+        for lower, upper in windows:
+            rows = self._rows(("evidence.sql",), {"lower": lower, "upper": upper})
+            seen[lower, upper] = {row["zone"]: row for row in rows}
+        for loss in losses:
+            loss.tests = tests
+            by_zone = seen.get((loss.lower, loss.upper))
+            if by_zone:
+                loss.evidence = self._evidence(loss.zone, by_zone)
+
+    def _evidence(self, code: str | None, by_zone: dict[str, dict[str, Any]]) -> Evidence:
+        """A zone's own ground holds its mains, with those of the zones in it; places and uses lie in the smallest."""
+        tops = [code] if code is not None else [z.code for z in self.zones.values() if z.parent not in self.zones]
+        inside = [by_zone[inner] for inner in self._leaves(code) if inner in by_zone]
+        found = Evidence(
+            mains_km=sum(by_zone[top]["mains_km"] for top in tops if top in by_zone),
+            connections=sum(row["connections"] for row in inside),
+            codes=sum(row["codes"] for row in inside),
+            wrong_codes=sum(row["wrong_codes"] for row in inside),
+        )
+        for row in inside:
+            for purpose, m3 in (row["unbilled_use"] or {}).items():
+                found.unbilled_use[purpose] = found.unbilled_use.get(purpose, 0.0) + m3
+        own = by_zone.get(code) if code is not None else None
+        if own is not None and own["pressure_m"] is not None:
+            found.pressure_m, found.private_pipe_m = own["pressure_m"], own["private_pipe_m"]
+            return found
+        for name in ("pressure_m", "private_pipe_m"):
+            # weighted by connections over the zones where it is known
+            known = [row for row in inside if row[name] is not None and row["connections"] > 0]
+            weight = sum(row["connections"] for row in known)
+            if weight:
+                setattr(found, name, sum(row[name] * row["connections"] for row in known) / weight)
+        return found
 
 
 def _whole(flow: Flow, lower: datetime, upper: datetime) -> bool:

@@ -1,12 +1,63 @@
-"""Which zone a place lies in, and how zones form a tree. Writes `service_point.zone`, in the caller's transaction."""
+"""Which zone a place lies in and when, and how zones form a tree.
+
+Writes `service_point.zone`, `former_boundary` and `zone_membership`, in the caller's transaction.
+"""
+
+from datetime import date
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+# Local days beyond any boundary; PostgreSQL's infinite dates cannot be read back as days.
+FIRST_DAY, LAST_DAY = date(1, 1, 1), date(9999, 12, 31)
+
+
+def keep_former_boundaries(session: Session, today: date) -> int:
+    """Close the boundaries that `import_stage` is about to replace; the number closed.
+
+    The stage's `valid_from` becomes the day its boundary holds from: as given, or `today` where the boundary differs
+    from the stored one. A boundary that holds from the same day, or an earlier one, replaces what was known from then
+    on; the same file again closes nothing.
+    """
+    session.execute(
+        text(
+            "UPDATE import_stage s SET valid_from = CASE WHEN ST_Multi(s.geometry) IS DISTINCT FROM z.geometry"
+            " THEN coalesce(s.valid_from, CAST(:today AS date)) ELSE coalesce(s.valid_from, z.valid_from) END"
+            " FROM zone z WHERE z.code = s.code"
+        ),
+        {"today": today},
+    )
+    changed = (
+        "import_stage s JOIN zone z ON z.code = s.code AND ST_Multi(s.geometry) IS DISTINCT FROM z.geometry"
+        " AND s.valid_from IS NOT NULL"
+    )
+    session.execute(
+        text(
+            f"DELETE FROM former_boundary f USING {changed} WHERE f.zone = s.code"  # noqa: S608  (our own text)
+            " AND coalesce(f.valid_from, CAST(:first AS date)) >= s.valid_from"
+        ),
+        {"first": FIRST_DAY},
+    )
+    session.execute(
+        text(
+            f"UPDATE former_boundary f SET valid_to = s.valid_from FROM {changed}"  # noqa: S608
+            " WHERE f.zone = s.code AND f.valid_to > s.valid_from"
+        )
+    )
+    closed = session.execute(
+        text(
+            "INSERT INTO former_boundary (zone, valid_from, valid_to, geometry)"  # noqa: S608
+            f" SELECT z.code, z.valid_from, s.valid_from, z.geometry FROM {changed}"
+            " WHERE z.valid_from IS NULL OR z.valid_from < s.valid_from RETURNING zone"
+        )
+    ).all()
+    return len(closed)
 
 
 def assign_points(session: Session) -> int:
     """Give every service point the smallest zone that covers it, or none; the number of points that changed.
 
+    Where zones had other boundaries, or end, the memberships of former days are found too (`zone_membership`).
     Membership follows from geometry, never from a billing code (codes are wrong for a few per cent of customers).
     """
     # Driven from the zones, so that each polygon is prepared once and meets its points through their index.
@@ -16,6 +67,7 @@ def assign_points(session: Session) -> int:
             WITH found AS (
                 SELECT DISTINCT ON (p.id) p.id, z.code
                 FROM zone z JOIN service_point p ON ST_Covers(z.geometry, p.geometry)
+                WHERE z.valid_to IS NULL
                 ORDER BY p.id, ST_Area(z.geometry), z.code
             )
             UPDATE service_point p SET zone = f.code
@@ -25,7 +77,60 @@ def assign_points(session: Session) -> int:
             """
         )
     )
-    return len(result.all())
+    moved = len(result.all())
+    _assign_former_days(session)
+    return moved
+
+
+def _assign_former_days(session: Session) -> None:
+    """Rebuild `zone_membership`: the smallest zone over each place on each day, where that is not always the same."""
+    session.execute(text("DELETE FROM zone_membership"))
+    dated = session.execute(
+        text(
+            "SELECT EXISTS (SELECT FROM former_boundary)"
+            " OR EXISTS (SELECT FROM zone WHERE valid_from IS NOT NULL OR valid_to IS NOT NULL)"
+        )
+    ).scalar_one()
+    if not dated:
+        return
+    session.execute(
+        text(
+            """
+            WITH version AS (
+                SELECT code, coalesce(valid_from, :first) AS since, coalesce(valid_to, :last) AS until, geometry
+                FROM zone
+                UNION ALL
+                SELECT zone, coalesce(valid_from, :first), valid_to, geometry FROM former_boundary
+            ),
+            bound AS (
+                SELECT since AS day FROM version UNION SELECT until FROM version
+                UNION SELECT CAST(:first AS date) UNION SELECT CAST(:last AS date)
+            ),
+            slice AS (SELECT day AS since, lead(day) OVER (ORDER BY day) AS until FROM bound),
+            held AS (
+                SELECT DISTINCT ON (p.id, s.since) p.id, s.since, s.until, v.code
+                FROM version v
+                JOIN service_point p ON ST_Covers(v.geometry, p.geometry)
+                JOIN slice s ON s.since >= v.since AND s.until <= v.until
+                ORDER BY p.id, s.since, ST_Area(v.geometry), v.code
+            ),
+            begun AS (
+                SELECT held.*, (lag(until) OVER w = since AND lag(code) OVER w = code) IS NOT TRUE AS begins
+                FROM held WINDOW w AS (PARTITION BY id ORDER BY since)
+            ),
+            stay AS (
+                SELECT id, code, min(since) AS since, max(until) AS until
+                FROM (
+                    SELECT begun.*, count(*) FILTER (WHERE begins) OVER (PARTITION BY id ORDER BY since) AS n FROM begun
+                ) b
+                GROUP BY id, code, n
+            )
+            INSERT INTO zone_membership (service_point, zone, valid_from, valid_to)
+            SELECT id, code, since, until FROM stay WHERE since > :first OR until < :last
+            """
+        ),
+        {"first": FIRST_DAY, "last": LAST_DAY},
+    )
 
 
 def circular_parent(session: Session) -> str | None:
@@ -51,6 +156,7 @@ def overlaps(session: Session, limit: int = 10) -> list[tuple[str, str]]:
         text(
             "SELECT a.code, b.code FROM zone a JOIN zone b ON a.code < b.code"
             " AND a.parent IS NOT DISTINCT FROM b.parent AND a.geometry && b.geometry"
+            " AND a.valid_to IS NULL AND b.valid_to IS NULL"
             " AND ST_Relate(a.geometry, b.geometry, '2********') ORDER BY 1, 2 LIMIT :limit"
         ),
         {"limit": limit},

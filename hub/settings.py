@@ -61,6 +61,20 @@ class Settings(BaseSettings):
     time_zone: str = Field("UTC", description="IANA name; days, hours and legal times are counted in it")
     units: Literal["m3", "gal", "kgal", "ccf", "mg"] = Field("m3", description="unit in which pages show volumes")
     currency: str = Field("USD", pattern="^[A-Z]{3}$", description="ISO 4217 code of tariff lines")
+    balance_defaults: Literal["none", "fwas_v5", "fwas_v6"] = Field(
+        "none", description="shares assumed in water balances for what nobody measured"
+    )
+    meter_under_registration: Decimal = Field(
+        Decimal(0), ge=0, le=Decimal("0.5"), description="fraction customer meters miss where none was tested"
+    )
+    unmetered_l_per_conn_day: Decimal = Field(
+        Decimal(0), ge=0, description="assessed use of a lived-in place without meter or bill; 0: not assessed"
+    )
+    private_pipe_m: Decimal = Field(
+        Decimal(0), ge=0, description="mean pipe from kerb to meter, where a zone says none"
+    )
+    retail_price_m3: Decimal | None = Field(None, ge=0, description="price of a cubic metre to customers")
+    production_cost_m3: Decimal | None = Field(None, ge=0, description="variable cost of producing a cubic metre")
     utility_name: str = Field("Curbstop", description="shown on pages and tickets")
     policy_pack: str = Field("default", description="name of the shutoff policy pack in force")
     packs_dir: Path | None = Field(None, description="folder with the utility's own policy packs")

@@ -19,12 +19,11 @@
     GROUP BY 1, 2, 3
 ),
 bill AS (
-    SELECT w.zone, p.id AS service_point, b.volume_m3::float8 AS volume_m3, b.estimated,
+    SELECT w.zone, w.service_point, b.volume_m3::float8 AS volume_m3, b.estimated,
            b.from_day::timestamp AT TIME ZONE %(time_zone)s AS since, b.to_day::timestamp AT TIME ZONE %(time_zone)s AS until,
            w.lower, w.upper
-    FROM zone_window w
-    JOIN service_point p ON p.zone = w.zone
-    JOIN billed_consumption b ON b.service_point = p.id AND b.replaced_by IS NULL
+    FROM member w
+    JOIN billed_consumption b ON b.service_point = w.service_point AND b.replaced_by IS NULL
         AND b.from_day < (w.upper AT TIME ZONE %(time_zone)s)::date + 1
         AND b.to_day > (w.lower AT TIME ZONE %(time_zone)s)::date
     WHERE NOT EXISTS (
@@ -53,17 +52,20 @@ billed AS (
 ),
 -- somebody lives here and nothing is measured: expected, and not known
 lived_in AS (
-    SELECT DISTINCT w.zone, p.id AS service_point
-    FROM zone_window w JOIN service_point p ON p.zone = w.zone JOIN occupancy o ON o.service_point = p.id
+    SELECT w.zone, w.service_point, max(extract(epoch FROM w.upper - w.lower)) AS expected_s
+    FROM member w JOIN occupancy o ON o.service_point = w.service_point
         AND o.since < (w.upper AT TIME ZONE %(time_zone)s)::date
         AND coalesce(o.until, 'infinity') > (w.lower AT TIME ZONE %(time_zone)s)::date
     WHERE NOT EXISTS (
         SELECT FROM meter_installation i
-        WHERE i.service_point = p.id AND i.installed_at < w.upper AND coalesce(i.removed_at, 'infinity') > w.lower
+        WHERE i.service_point = w.service_point AND i.installed_at < w.upper
+          AND coalesce(i.removed_at, 'infinity') > w.lower
     )
+    GROUP BY 1, 2
 ),
 point AS (
-    SELECT zone, service_point, m.m3 AS register_m3, m.extrapolated_m3, m.covered_s AS register_s, m.expected_s, m.breaks,
+    SELECT zone, service_point, m.m3 AS register_m3, m.extrapolated_m3, m.covered_s AS register_s,
+           coalesce(m.expected_s, lived_in.expected_s) AS expected_s, m.breaks, m.service_point IS NULL AS unmetered,
            m.straddling_m3 AS register_straddling_m3, b.straddling_m3 AS bill_straddling_m3, b.m3 AS bill_m3, b.estimated_m3, b.covered_s AS bill_s,
            b.service_point IS NOT NULL
                AND coalesce(b.actual_s, 0) + 86400 >= coalesce(m.covered_s, 0) AS from_bills
@@ -72,7 +74,7 @@ point AS (
     FULL JOIN lived_in USING (zone, service_point)
 ),
 chosen AS (
-    SELECT p.zone,
+    SELECT p.zone, p.service_point,
            CASE WHEN p.from_bills THEN 'bills' WHEN p.register_s > 0 THEN 'registers' ELSE 'none' END AS source,
            CASE WHEN p.from_bills THEN p.bill_m3 ELSE coalesce(p.register_m3, 0) + coalesce(p.extrapolated_m3, 0) END AS m3,
            CASE WHEN p.from_bills THEN 0 ELSE coalesce(p.extrapolated_m3, 0) END AS extrapolated_m3,
@@ -80,16 +82,25 @@ chosen AS (
            CASE WHEN p.from_bills THEN p.bill_straddling_m3 ELSE coalesce(p.register_straddling_m3, 0) END AS straddling_m3,
            CASE WHEN p.from_bills THEN p.bill_s ELSE coalesce(p.register_s, 0) END AS covered_s,
            coalesce(p.expected_s, extract(epoch FROM w.upper - w.lower)) AS expected_s,
-           coalesce(p.breaks, 0) AS breaks
+           coalesce(p.breaks, 0) AS breaks, p.unmetered
     FROM point p JOIN zone_window w USING (zone)
 )
+, classed AS (
+    SELECT c.zone, coalesce(p.premise_class, '') AS class, sum(c.m3)::float8 AS m3
+    FROM chosen c JOIN service_point p ON p.id = c.service_point
+    GROUP BY 1, 2 HAVING sum(c.m3) > 0
+)
 SELECT w.zone,
+       (SELECT jsonb_object_agg(class, m3) FROM classed k WHERE k.zone = w.zone) AS by_class,
        coalesce(sum(c.m3), 0)::float8 AS billed_m3,
        coalesce(sum(c.m3) FILTER (WHERE c.source = 'bills'), 0)::float8 AS from_bills_m3,
        coalesce(sum(c.m3) FILTER (WHERE c.source = 'registers'), 0)::float8 AS from_registers_m3,
        coalesce(sum(c.extrapolated_m3), 0)::float8 AS extrapolated_m3,
        coalesce(sum(c.estimated_m3), 0)::float8 AS estimated_m3,
        coalesce(sum(c.straddling_m3), 0)::float8 AS straddling_m3,
+       -- billed without a meter, by a flat rate or an assessment
+       coalesce(sum(c.m3) FILTER (WHERE c.unmetered AND c.source = 'bills'), 0)::float8 AS unmetered_m3,
+       count(*) FILTER (WHERE c.unmetered) AS points_unmetered,
        count(c.source) AS points,
        count(*) FILTER (WHERE c.source = 'bills') AS points_from_bills,
        count(*) FILTER (WHERE c.source = 'registers') AS points_from_registers,

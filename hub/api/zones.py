@@ -19,6 +19,14 @@ READERS = ("admin", "supervisor", "dispatcher", "billing", "analyst")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 FromDay = Annotated[str, Query(alias="from", description="first local day, e.g. 2026-01-01")]
 ToDay = Annotated[str, Query(description="the local day after the last one")]
+DefaultsOf = Annotated[
+    str | None,
+    Query(
+        alias="defaults",
+        description="shares for what nobody measured: none, fwas_v5 or fwas_v6; default: the setting",
+        max_length=40,
+    ),
+]
 
 
 def local_day(value: str, field: str) -> date:
@@ -53,15 +61,26 @@ def list_zones(session: Tx, who: Principal = allow(*READERS, "crew")) -> Json:
 
 @router.get("/zones/{code}/balance")
 def get_zone_balance(
-    code: str, session: Tx, config: Config, begins: FromDay, to: ToDay, who: Principal = allow(*READERS)
+    code: str,
+    session: Tx,
+    config: Config,
+    begins: FromDay,
+    to: ToDay,
+    defaults: DefaultsOf = None,
+    who: Principal = allow(*READERS),
 ) -> Json:
     """The water balance of a zone over local days [from, to); `system` stands for the whole system."""
     first, last = local_day(begins, "from"), local_day(to, "to")
-    if code == "system":
-        found = balances.report(session, first, last, zone=config.zone, actor=who.actor)[-1]
-    else:
-        found = balances.report(session, first, last, zone=config.zone, actor=who.actor, codes=[code])[0]
-    return Json(found)
+    found = balances.report(
+        session,
+        first,
+        last,
+        zone=config.zone,
+        actor=who.actor,
+        codes=None if code == "system" else [code],
+        assumptions=balances.assumed(config, defaults),
+    )
+    return Json(found[-1])
 
 
 @router.get("/zones/{code}/balance/revisions")
@@ -76,11 +95,18 @@ def list_zone_balance_revisions(
 
 @router.get("/water-balance")
 def get_water_balance(
-    session: Tx, config: Config, begins: FromDay, to: ToDay, who: Principal = allow(*READERS)
+    session: Tx,
+    config: Config,
+    begins: FromDay,
+    to: ToDay,
+    defaults: DefaultsOf = None,
+    who: Principal = allow(*READERS),
 ) -> Json:
     """The balances of all zones and of the whole system over local days [from, to)."""
     first, last = local_day(begins, "from"), local_day(to, "to")
-    return Json(balances.table(balances.report(session, first, last, zone=config.zone, actor=who.actor), first, last))
+    assumptions = balances.assumed(config, defaults)
+    found = balances.report(session, first, last, zone=config.zone, actor=who.actor, assumptions=assumptions)
+    return Json(balances.table(found, first, last))
 
 
 @router.post("/water-balance/audit")

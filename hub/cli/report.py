@@ -47,6 +47,9 @@ def water_balance(
     to: ToOption,
     zone: Annotated[str | None, typer.Option(help="Code of one zone; default: all, and the whole system.")] = None,
     format: Annotated[Format, typer.Option(help="json, csv, html or geojson.")] = Format.json,
+    defaults: Annotated[
+        str | None, typer.Option(help="Shares for what nobody measured: none, fwas_v5, fwas_v6; default: the setting.")
+    ] = None,
     output: OutputOption = None,
 ) -> None:
     """The water balance of each zone over local days [from, to): input, billed, losses, 95 % limits, data coverage.
@@ -57,7 +60,13 @@ def water_balance(
     settings = load()
     with command_transaction(settings) as session:
         found = balances.report(
-            session, first, last, zone=settings.zone, actor=ACTOR, codes=None if zone is None else [zone]
+            session,
+            first,
+            last,
+            zone=settings.zone,
+            actor=ACTOR,
+            codes=None if zone is None else [zone],
+            assumptions=balances.assumed(settings, defaults),
         )
         if format is Format.json:
             document = balances.table(found, first, last)

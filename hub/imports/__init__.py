@@ -12,6 +12,7 @@ from hub.errors import NotFound
 from hub.imports.customers import ACCOUNTS, BALANCES
 from hub.imports.importer import Importer, Outcome
 from hub.imports.importer import run as _run
+from hub.imports.losses import METER_TESTS, USE
 from hub.imports.meters import METERS
 from hub.imports.network import MAINS, SERVICE_POINTS, ZONES
 from hub.imports.readings import READINGS
@@ -20,7 +21,19 @@ from hub.imports.volumes import CONSUMPTION, TANK_LEVELS
 
 IMPORTERS: dict[str, Importer] = {
     importer.kind: importer
-    for importer in (ZONES, MAINS, SERVICE_POINTS, METERS, ACCOUNTS, BALANCES, CONSUMPTION, TANK_LEVELS, READINGS)
+    for importer in (
+        ZONES,
+        MAINS,
+        SERVICE_POINTS,
+        METERS,
+        ACCOUNTS,
+        BALANCES,
+        CONSUMPTION,
+        TANK_LEVELS,
+        READINGS,
+        METER_TESTS,
+        USE,
+    )
 }
 
 __all__ = ["IMPORTERS", "Fault", "ImportRefused", "Outcome", "run"]

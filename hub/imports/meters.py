@@ -19,7 +19,8 @@ from hub.metering import units
 
 # `sub` and `deduct` meters measure downstream of another one, `reclaimed` water is not drinking water: none of them
 # counts in a balance. `unbilled` (parks, the utility's own use) and `fire` are authorised, metered and not billed.
-PURPOSES = ("revenue", "unbilled", "sub", "deduct", "fire", "reclaimed")
+# `import` and `export` meters stand at the edge of a zone where water is bought from, or sold to, another utility.
+PURPOSES = ("revenue", "unbilled", "sub", "deduct", "fire", "reclaimed", "import", "export")
 # Where a file does not say when: before any reading.
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
 

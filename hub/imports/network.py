@@ -10,8 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from gis import zones
+from hub import clock
 from hub.imports import staging
-from hub.imports.columns import Column, above_zero, choice, day, flag, key, whole
+from hub.imports.columns import Column, above_zero, at_least_zero, choice, day, flag, key, whole
 from hub.imports.columns import text as free_text
 from hub.imports.importer import Importer, Load, Stored, upsert
 from hub.imports.rows import Fault, ImportRefused, Row
@@ -62,11 +63,27 @@ def _check_stored_zones(session: Session) -> list[Fault]:
         )
     )
     remedy = "Name a zone of this file or one already imported."
-    return [Fault(number, "parent", value, "is not known", remedy) for number, value in found]
+    faults = [Fault(number, "parent", value, "is not known", remedy) for number, value in found]
+    dated = session.execute(
+        text(
+            "SELECT s.row_number, f.name, f.day FROM import_stage s"
+            " CROSS JOIN LATERAL (VALUES ('valid_from', s.valid_from), ('valid_to', s.valid_to)) f (name, day)"
+            " WHERE f.day > CAST(business_now() AS date) + 1 OR (f.name = 'valid_to' AND s.valid_to <= s.valid_from)"
+            " ORDER BY 1"
+        )
+    )
+    remedy = "Give the days on which a boundary began and ceased to hold; import coming ones when they hold."
+    faults += [Fault(number, name, str(found), "lies ahead or out of order", remedy) for number, name, found in dated]
+    return faults
 
 
 def _store_zones(session: Session, load: Load) -> Stored:
-    stored = upsert(session, "zone", "code", load, ZONES, "ST_Multi(s.geometry)")
+    today = clock.now(session).astimezone(load.zone).date()
+    closed = zones.keep_former_boundaries(session, today)
+    dated = Load(load.actor, load.zone, load.present | {"valid_from"}, load.rows, load.parsed)
+    stored = upsert(session, "zone", "code", dated, ZONES, "ST_Multi(s.geometry)")
+    if closed:
+        stored.notes.append(f"{closed} boundaries changed: the former ones stay in force for the days before")
     circle = zones.circular_parent(session)
     if circle:
         fault = Fault(None, "parent", circle, "is part of itself through its parents", "Correct the parents.")
@@ -88,6 +105,9 @@ ZONES = Importer(
         Column("name", "text", free_text, required=True),
         Column("parent", "text", key),
         Column("pressure_m", "numeric", above_zero),
+        Column("private_pipe_m", "numeric", at_least_zero),
+        Column("valid_from", "date", day),
+        Column("valid_to", "date", day),
     ),
     check=_check_zones,
     check_stored=_check_stored_zones,

@@ -6,6 +6,7 @@ are other than those of its last revision, the computation becomes the next one.
 
 from collections.abc import Iterable
 from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,10 +14,14 @@ import orjson
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from gis.losses import Assumptions, ZoneLoss, zone_losses
+from gis.defaults import defaults
+from gis.losses import zone_losses
+from gis.zone_loss import Assumptions, ZoneLoss
 from hub.errors import BadInput, NotFound
+from hub.leakage.documents import document
 from hub.metering import units
 from hub.models import BalanceRevision, Zone
+from hub.settings import Settings
 
 # A balance of more than this many days is a slip of the pen.
 MAX_DAYS = 3_700
@@ -66,60 +71,21 @@ def check_period(begins: date, ends: date) -> None:
         raise BadInput("The period is longer than ten years, or not of our time.", field="from", value=str(begins))
 
 
-def document(loss: ZoneLoss, begins: date, ends: date) -> dict[str, Any]:
-    """A zone's balance as JSON, without its revision. Unknown terms are null: absent is not zero."""
-    balance = loss.balance()
-    terms = dict.fromkeys(
-        ("system_input", "billed", "unbilled", "authorised", "nrw", "water_losses", "meter_inaccuracy", "unauthorised",
-         "apparent", "real_losses")
-    ) if balance is None else balance.terms()  # fmt: skip
-    use = loss.consumption
-    if balance is None:
-        # what customers used is known without an inflow
-        terms["billed"], terms["unbilled"] = use.billed_m3, use.unbilled_m3
-        terms["authorised"] = use.billed_m3 + use.unbilled_m3
-    return {
-        "zone": loss.zone,
-        "name": loss.name,
-        "from": begins.isoformat(),
-        "to": ends.isoformat(),
-        "days": (ends - begins).days,
-        "units": "m3",
-        **terms,
-        **({f"{term}_margin": balance.margin(term) for term in balance.half_widths} if balance else {}),
-        "loss_m3": terms["water_losses"],
-        "loss_pct": _percent(terms["water_losses"], terms["system_input"]),
-        "nrw_pct_siv": None if balance is None or not balance.system_input else balance.nrw / balance.system_input,
-        "inflow_m3": sum(f.corrected_m3 for f in loss.flows if f.sign > 0),
-        "outflow_m3": sum(f.corrected_m3 for f in loss.flows if f.sign < 0),
-        "storage_increase_m3": loss.storage_increase_m3,
-        "billed_sources": {
-            "bills": {"points": use.points_from_bills, "volume_m3": use.from_bills_m3},
-            "registers": {"points": use.points_from_registers, "volume_m3": use.from_registers_m3},
-            "estimated_m3": use.estimated_m3,
-            "extrapolated_m3": use.extrapolated_m3,
-        },
-        "flows": [
-            {
-                "meter": flow.serial,
-                "direction": "in" if flow.sign > 0 else "out",
-                "other_zone": flow.to_zone if flow.zone == loss.zone else flow.zone if flow.to_zone else None,
-                "registered_m3": flow.registered_m3,
-                "filled_m3": flow.filled_m3,
-                "error_pct": flow.error_pct,
-                "corrected_m3": flow.corrected_m3,
-                "coverage": min(1.0, flow.covered_s / flow.expected_s) if flow.expected_s else 0.0,
-            }
-            for flow in loss.flows
-        ],
-        "limits_95": balance.limits_95() if balance else {},
-        "coverage": loss.coverage(),
-        "notes": loss.notes,
-    }
+def assumed(settings: Settings, defaults_of: str | None = None) -> Assumptions:
+    """What a utility's settings say of what no measurement says. Raises BadInput for defaults there are none of."""
+    chosen = defaults(defaults_of or settings.balance_defaults)
 
+    def number(value: Decimal | None) -> float | None:
+        return None if value is None else float(value)
 
-def _percent(part: float | None, whole: float | None) -> float | None:
-    return None if part is None or not whole else 100 * part / whole
+    return Assumptions(
+        defaults=chosen.version,
+        meter_under_registration=float(settings.meter_under_registration),
+        unmetered_l_per_conn_day=float(settings.unmetered_l_per_conn_day),
+        private_pipe_m=float(settings.private_pipe_m),
+        retail_price_m3=number(settings.retail_price_m3),
+        production_cost_m3=number(settings.production_cost_m3),
+    )
 
 
 def _kept(session: Session, loss: ZoneLoss, begins: date, ends: date, actor: str) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from hub.models.metering import (
     Device,
     Meter,
     MeterInstallation,
+    MeterTest,
     Quarantine,
     RawMessage,
     Reading,
     TankLevel,
 )
-from hub.models.network import Main, PlaceFact, ServicePoint, Zone
+from hub.models.network import FormerBoundary, Main, PlaceFact, ServicePoint, UnbilledUse, Zone, ZoneMembership
 from hub.models.people import ApiToken, Crew, SignInAttempt, User, WebSession
 from hub.models.watch import (
     Alarm,
@@ -56,6 +57,7 @@ __all__ = [
     "Device",
     "DeviceState",
     "Finding",
+    "FormerBoundary",
     "GatewayState",
     "HubEpoch",
     "IdempotencyKey",
@@ -64,6 +66,7 @@ __all__ = [
     "Meter",
     "MeterInstallation",
     "MeterReview",
+    "MeterTest",
     "MutationReceipt",
     "Occupancy",
     "OrderException",
@@ -80,8 +83,10 @@ __all__ = [
     "ServicePoint",
     "SignInAttempt",
     "TankLevel",
+    "UnbilledUse",
     "User",
     "WebSession",
     "WorkOrder",
     "Zone",
+    "ZoneMembership",
 ]

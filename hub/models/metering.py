@@ -49,6 +49,17 @@ class Meter(Base):
     created_at: Mapped[Written]
 
 
+class MeterTest(Base):
+    """A bench test of a meter: what it registered of what passed, over the flows of its customers, in per cent."""
+
+    __tablename__ = "meter_test"
+
+    serial: Mapped[Str] = mapped_column(primary_key=True)
+    tested_on: Mapped[date] = mapped_column(primary_key=True)
+    accuracy_pct: Mapped[Decimal] = mapped_column(Numeric)
+    recorded_at: Mapped[Written]
+
+
 class MeterInstallation(Base):
     """Where a meter measured, over [installed_at, removed_at): at a service point, or at the edge of a zone.
 

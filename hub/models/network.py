@@ -9,11 +9,15 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hub.db import Base
-from hub.models.columns import Instant, Str, Written
+from hub.models.columns import Instant, Str, Volume, Written
 
 
 class Zone(Base):
-    """A district metered area: a polygon over which water is balanced. `parent` names the zone it is part of."""
+    """A district metered area: a polygon over which water is balanced. `parent` names the zone it is part of.
+
+    The boundary holds over local days [valid_from, valid_to); null: always. Former ones are `FormerBoundary`.
+    `private_pipe_m` is the mean length of pipe between the kerb and the meter.
+    """
 
     __tablename__ = "zone"
 
@@ -21,8 +25,39 @@ class Zone(Base):
     name: Mapped[Str]
     parent: Mapped[str | None] = mapped_column(Text, ForeignKey("zone.code"))
     pressure_m: Mapped[Decimal | None] = mapped_column(Numeric)
+    private_pipe_m: Mapped[Decimal | None] = mapped_column(Numeric)
+    valid_from: Mapped[date | None]
+    valid_to: Mapped[date | None]
     geometry: Mapped[WKBElement] = mapped_column(Geometry("MULTIPOLYGON", srid=4326))
     changed_at: Mapped[Written]
+
+
+class FormerBoundary(Base):
+    """A boundary a zone had over local days [valid_from, valid_to), before the present one; null: from the first."""
+
+    __tablename__ = "former_boundary"
+    __table_args__ = (CheckConstraint("valid_from IS NULL OR valid_to > valid_from", name="order"),)
+
+    zone: Mapped[str] = mapped_column(Text, ForeignKey("zone.code", ondelete="CASCADE"), primary_key=True)
+    valid_to: Mapped[date] = mapped_column(primary_key=True)
+    valid_from: Mapped[date | None]
+    geometry: Mapped[WKBElement] = mapped_column(Geometry("MULTIPOLYGON", srid=4326, spatial_index=False))
+
+
+class ZoneMembership(Base):
+    """In which zone a place lay when, derived from the boundaries; kept only for places that changed their zone.
+
+    Any other place lies in `service_point.zone` and always has.
+    """
+
+    __tablename__ = "zone_membership"
+
+    service_point: Mapped[str] = mapped_column(
+        Text, ForeignKey("service_point.id", ondelete="CASCADE"), primary_key=True
+    )
+    valid_from: Mapped[date] = mapped_column(primary_key=True)
+    valid_to: Mapped[date]
+    zone: Mapped[str] = mapped_column(Text, ForeignKey("zone.code", ondelete="CASCADE"), index=True)
 
 
 class Main(Base):
@@ -92,3 +127,16 @@ class PlaceFact(Base):
     order_id: Mapped[UUID | None]
     reason: Mapped[str | None] = mapped_column(Text)
     account: Mapped[str | None] = mapped_column(Text)
+
+
+class UnbilledUse(Base):
+    """Authorised water that no meter saw and nobody is billed for: flushing, fire fighting, filling a main."""
+
+    __tablename__ = "unbilled_use"
+
+    id: Mapped[Str] = mapped_column(primary_key=True)
+    at: Mapped[Instant] = mapped_column(index=True)
+    purpose: Mapped[Str]
+    volume_m3: Mapped[Volume]
+    geometry: Mapped[WKBElement] = mapped_column(Geometry("POINT", srid=4326, spatial_index=False))
+    recorded_at: Mapped[Written]

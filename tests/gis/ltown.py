@@ -25,6 +25,8 @@ def write_files(samples: Path, out: Path) -> list[tuple[str, Path]]:
         ("tank-levels", _levels(town, out / "levels.csv")),
         ("readings", _reads(town, out / "reads.csv")),
         ("readings", _zone_reads(town, out / "zone_reads.csv")),
+        ("meter-tests", _tests(town, out / "tests.csv")),
+        ("unbilled-use", _uses(town, out / "uses.csv")),
     ]
 
 
@@ -145,3 +147,18 @@ def _zone_reads(town: Path, out: Path) -> Path:
         ends = (datetime.fromisoformat(r["timestamp"]) + timedelta(hours=1)).isoformat(" ")
         rows += [[m, ends, r[m], "volume_interval"] for m in ("M1", "M2", "M3", "M4") if r[m]]
     return _write(out, "meter read_at value register", rows)
+
+
+def _tests(town: Path, out: Path) -> Path:
+    rows: list[list[object]] = [
+        [r["meter_serial"], "2018-06-01", r["weighted_accuracy_pct"]] for r in _rows(town / "meter_tests.csv")
+    ]
+    return _write(out, "meter tested_on accuracy_pct", rows)
+
+
+def _uses(town: Path, out: Path) -> Path:
+    rows: list[list[object]] = [
+        [r["timestamp"], r["volume_m3"], r["purpose"], r["lon"], r["lat"]]
+        for r in _rows(town / "unbilled_unmetered_events.csv")
+    ]
+    return _write(out, "at volume purpose lon lat", rows)

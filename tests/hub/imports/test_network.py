@@ -104,7 +104,10 @@ def test_zones_then_points_find_their_zone(session: Session, tmp_path: Path) -> 
         tmp_path / "moved.geojson", [({"code": "A", "name": "Inner", "parent": "TOWN"}, box(0, 0, 3.5, 3.5))]
     )
     outcome = run(session, "zones", bigger)
-    assert (outcome.updated, outcome.notes) == (1, ["1 service points changed zone"])
+    assert (outcome.updated, outcome.notes) == (
+        1,
+        ["1 boundaries changed: the former ones stay in force for the days before", "1 service points changed zone"],
+    )
     assert session.execute(
         text("SELECT zone, pressure_m FROM service_point p JOIN zone z ON z.code = p.zone WHERE id = 'P2'")
     ).one() == ("A", Decimal("48.1"))
