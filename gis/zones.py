@@ -148,17 +148,3 @@ def circular_parent(session: Session) -> str | None:
         )
     ).scalar_one_or_none()
     return found
-
-
-def overlaps(session: Session, limit: int = 10) -> list[tuple[str, str]]:
-    """Pairs of zones of the same parent that share ground: water used there would be anybody's."""
-    found = session.execute(
-        text(
-            "SELECT a.code, b.code FROM zone a JOIN zone b ON a.code < b.code"
-            " AND a.parent IS NOT DISTINCT FROM b.parent AND a.geometry && b.geometry"
-            " AND a.valid_to IS NULL AND b.valid_to IS NULL"
-            " AND ST_Relate(a.geometry, b.geometry, '2********') ORDER BY 1, 2 LIMIT :limit"
-        ),
-        {"limit": limit},
-    )
-    return [(first, second) for first, second in found]

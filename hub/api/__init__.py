@@ -26,6 +26,7 @@ ROUTERS = (
     "zones",
     "tiles",
     "ogc",
+    "topology",
     "imports",
 )
 

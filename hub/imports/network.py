@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from gis import zones
+from gis import topology, zones
 from hub import clock
 from hub.imports import staging
 from hub.imports.columns import Column, above_zero, at_least_zero, choice, day, flag, key, whole
@@ -91,10 +91,7 @@ def _store_zones(session: Session, load: Load) -> Stored:
     moved = zones.assign_points(session)
     if moved:
         stored.notes.append(f"{moved} service points changed zone")
-    shared = zones.overlaps(session)
-    if shared:
-        pairs = ", ".join(f"{first} and {second}" for first, second in shared)
-        stored.notes.append(f"zones share ground ({pairs}): a place there counts in the smaller one")
+    stored.notes += topology.notes(session, ("overlap", "gap", "outside_parent"))
     return stored
 
 
@@ -124,7 +121,9 @@ def _check_mains(rows: Sequence[Row], parsed: Sequence[Sequence[Any]]) -> list[F
 
 
 def _store_mains(session: Session, load: Load) -> Stored:
-    return upsert(session, "main", "id", load, MAINS, "ST_Multi(s.geometry)")
+    stored = upsert(session, "main", "id", load, MAINS, "ST_Multi(s.geometry)")
+    stored.notes += topology.notes(session, ("main_apart",))
+    return stored
 
 
 MAINS = Importer(
@@ -161,6 +160,7 @@ def _store_points(session: Session, load: Load) -> Stored:
     has_zones = session.execute(text("SELECT EXISTS (SELECT FROM zone)")).scalar_one()
     if outside and has_zones:
         stored.notes.append(f"{outside} service points lie in no zone")
+    stored.notes += topology.notes(session, ("point_unreached",))
     if "valve" in load.present:
         stored.notes += _store_valves(session)
     return stored

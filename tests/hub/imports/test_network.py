@@ -116,7 +116,7 @@ def test_zones_then_points_find_their_zone(session: Session, tmp_path: Path) -> 
 def test_zones_that_share_ground_are_told(session: Session, tmp_path: Path) -> None:
     zones = [({"code": c, "name": c}, box(x, 0, x + 1, 1)) for c, x in (("A", 0), ("B", 0.5), ("C", 1.5))]
     outcome = run(session, "zones", geojson(tmp_path / "zones.geojson", zones))
-    assert outcome.notes == ["zones share ground (A and B): a place there counts in the smaller one"]
+    assert outcome.notes == ["1 pair of zones shares ground (A and B): see GET /api/v1/topology"]
 
 
 def test_a_file_never_overrides_what_a_crew_reported(session: Session, tmp_path: Path) -> None:
