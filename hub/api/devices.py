@@ -1,6 +1,5 @@
 """The device registry: which radio endpoint reports which meter, what it sent, and who sends without being known."""
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -9,8 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from hub.api import reading_shapes
 from hub.auth import Principal
-from hub.errors import BadInput
-from hub.metering import devices, lookups, network, readings
+from hub.metering import devices, lookups, network, readings, rebooking
 from hub.web import Config, Json, Tx, allow, decode_cursor, encode_cursor
 
 router = APIRouter(prefix="/api/v1/devices", tags=["devices"])
@@ -65,21 +63,22 @@ def list_devices(
 
 @router.post("", status_code=201)
 def create_device(what: NewDevice, session: Tx, who: Principal = allow(*WRITERS)) -> Json:
-    """Register a device, or say what changed about it from `valid_from` on; messages kept until now are booked."""
-    if what.valid_from is not None and not 1900 <= what.valid_from.astimezone(UTC).year < 2200:
-        raise BadInput("valid_from lies outside the calendar.", field="valid_from", remedy="Write e.g. 2026-05-04.")
+    """Register a device, or say what changed about it from `valid_from` on; messages kept until now are booked.
+
+    The `valid_from` of an entry that exists corrects that entry: readings it concerns are booked anew from their
+    messages, with what they were kept as revisions. A thousand messages are read at once, the rest by the worker.
+    """
+    begins = None if what.valid_from is None else reading_shapes.known_instant(what.valid_from, "valid_from")
     fields = what.model_dump(exclude={"register_", "valid_from"})
-    made = devices.register(session, by=who.actor, register=what.register_, valid_from=_utc(what.valid_from), **fields)
+    made = devices.register(session, by=who.actor, register=what.register_, valid_from=begins, **fields)
     replayed = readings.replay_device(session, made.device)
+    again = rebooking.run(session, device=made.device)
     session.refresh(made)
     return Json(
-        reading_shapes.entry(made) | {"booked": replayed.count("stored"), "messages_read_again": len(replayed.results)},
+        reading_shapes.entry(made)
+        | {"booked": replayed.count("stored"), "messages_read_again": len(replayed.results) + again},
         status_code=201,
     )
-
-
-def _utc(value: datetime | None) -> datetime | None:
-    return None if value is None else value.astimezone(UTC)
 
 
 @router.get("/{device}")

@@ -1,17 +1,21 @@
 """Meters: what they are and where, their readings, and the consumption derived from them."""
 
-from typing import Annotated, Any
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from hub.api import reading_shapes
 from hub.auth import Principal
 from hub.errors import BadInput
-from hub.metering import consumption, lookups, network
+from hub.metering import consumption, exchanges, lookups, network, revisions
 from hub.web import Config, Json, Tx, allow
+from hub.work import meter_exchanges
 
 router = APIRouter(prefix="/api/v1/meters", tags=["meters"])
 READERS = ("admin", "supervisor", "dispatcher", "billing", "analyst")
+WRITERS = ("admin", "supervisor", "dispatcher")
 
 
 @router.get("/{serial}")
@@ -102,6 +106,125 @@ def get_meter_consumption(
             "next_cursor": None,
         }
     )
+
+
+class NewRead(BaseModel):
+    """A register as somebody read it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: Annotated[Decimal, Field(ge=0, lt=10**15)]
+    unit: Annotated[str, Field(max_length=40)] | None = None
+    register_: Annotated[str, Field(alias="register", max_length=60)] = "volume"
+
+
+class NewMeter(BaseModel):
+    """The meter that was put in; what is left out is unknown, or known from an import."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    serial: Annotated[str, Field(min_length=1, max_length=200)]
+    unit: Annotated[str, Field(max_length=40)] | None = None
+    multiplier: Annotated[Decimal, Field(gt=0, lt=10**9)] | None = None
+    dials: Annotated[int, Field(ge=1, le=12)] | None = None
+    size_mm: Annotated[Decimal, Field(gt=0, lt=10**5)] | None = None
+
+
+class Exchange(BaseModel):
+    """Which meter took this one's place, when, and what both showed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    new: NewMeter
+    at: AwareDatetime
+    final_read: NewRead | None = None
+    start_read: NewRead | None = None
+    device: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="the new meter's own radio; left out: the old meter's devices report the new one"
+    )
+
+
+@router.post("/{serial}/exchange", status_code=201)
+def exchange_meter(serial: str, what: Exchange, session: Tx, who: Principal = allow(*WRITERS)) -> Json:
+    """Another meter took this one's place: its interval ends, the new one's begins, consumption restarts at the reads.
+
+    Devices go over to the new meter at that instant; what they sent since is booked to it. Billing hears
+    `meter.exchanged`.
+    """
+    reads = [None if read is None else read.model_dump(by_alias=True) for read in (what.final_read, what.start_read)]
+    made = meter_exchanges.exchange(
+        session,
+        serial,
+        exchanges.NewMeter(**what.new.model_dump()),
+        at=reading_shapes.known_instant(what.at, "at"),
+        by=who.actor,
+        final=reads[0],
+        start=reads[1],
+        device=what.device,
+    )
+    return Json(
+        {
+            "old": serial,
+            "new": made.serial,
+            "service_point": made.service_point,
+            "zone": made.zone,
+            "installed_at": made.installed_at,
+        },
+        status_code=201,
+    )
+
+
+class Edit(BaseModel):
+    """What a person says of a reading."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Literal["accept", "replace", "estimate", "reject"]
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
+    register_: Annotated[str, Field(alias="register", max_length=60)] = "volume"
+    value: Annotated[Decimal, Field(ge=0, lt=10**15)] | None = None
+    unit: Annotated[str, Field(max_length=40)] | None = None
+
+
+@router.post("/{serial}/readings/{measured_at}/edit")
+def edit_reading(
+    serial: str,
+    measured_at: str,
+    what: Edit,
+    session: Tx,
+    config: Config,
+    who: Principal = allow("admin", "supervisor", "dispatcher", "billing"),
+) -> Json:
+    """Accept, replace, estimate or reject a reading, with a reason; what it was is kept as a revision."""
+    at = reading_shapes.moment(measured_at, "measured_at", config.zone)
+    assert at is not None
+    revisions.edit(
+        session,
+        serial,
+        at,
+        action=what.action,
+        by=who.actor,
+        reason=what.reason,
+        register=what.register_,
+        value=what.value,
+        unit=what.unit,
+    )
+    return Json(reading_shapes.with_revisions(session, serial, what.register_, at))
+
+
+@router.get("/{serial}/readings/{measured_at}")
+def get_reading(
+    serial: str,
+    measured_at: str,
+    session: Tx,
+    config: Config,
+    who: Principal = allow(*READERS),
+    register: str = "volume",
+) -> Json:
+    """One reading, and what it was before it was changed, oldest first."""
+    at = reading_shapes.moment(measured_at, "measured_at", config.zone)
+    assert at is not None
+    return Json(reading_shapes.with_revisions(session, serial, register, at))
 
 
 @router.get("/{serial}/completeness")

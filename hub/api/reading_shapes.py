@@ -5,7 +5,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hub.errors import BadInput, Malformed
+from sqlalchemy.orm import Session
+
+from hub.errors import BadInput, Malformed, NotFound
+from hub.metering import lookups, revisions
 from hub.models import Device
 from hub.web import decode_cursor, encode_cursor
 
@@ -96,6 +99,44 @@ def raw_message(row: Any) -> dict[str, Any]:
         "payload": shown,
         "payload_base64": base64.b64encode(payload).decode(),
     }
+
+
+def with_revisions(session: Session, serial: str, register: str, at: datetime) -> dict[str, Any]:
+    """One reading with its revisions, oldest first. Raises NotFound."""
+    found = next((row for row in lookups.at(session, serial, at) if row.register == register), None)
+    before = revisions.of(session, serial, register, at)
+    if found is None and not before:
+        raise NotFound("There is no reading of that instant.", field="measured_at", value=at.isoformat())
+    return {
+        "reading": None if found is None else reading(found),
+        "revisions": [
+            {
+                "revision": one.revision,
+                "value": one.value,
+                "unit": one.unit,
+                "value_m3": one.value_m3,
+                "quality": one.quality,
+                "flags": one.flags,
+                "source": one.source,
+                "raw_message": one.raw_id,
+                "replaced_at": one.replaced_at,
+                "replaced_by": one.by,
+                "reason": one.reason,
+            }
+            for one in before
+        ],
+    }
+
+
+def known_instant(value: datetime, name: str) -> datetime:
+    """An instant of the calendar the hub works with, in UTC. Raises BadInput."""
+    try:
+        found = value.astimezone(UTC)
+    except OverflowError:
+        found = None
+    if found is None or not 1900 <= found.year < 2200:
+        raise BadInput(f"{name} lies outside the calendar.", field=name, remedy="Write e.g. 2026-05-04T06:00:00Z.")
+    return found
 
 
 def moment(value: str | None, name: str, zone: ZoneInfo) -> datetime | None:

@@ -1,7 +1,8 @@
 """Import of meters: registers, where they measured and since when, and the radio that reports them.
 
-Writes `meter`, `meter_installation` and `device`. A meter is in one place at a time: a row for another place closes
-the former installation on the day of the move.
+Writes `meter`, `meter_installation`, `device` and `rebooking`. A meter is in one place at a time: a row for another
+place closes the former installation on the day of the move. A radio that goes over to another meter of its place tells
+of an exchange; what it sent since is booked to the new meter.
 """
 
 from collections.abc import Sequence
@@ -105,6 +106,7 @@ def _store(session: Session, load: Load) -> Stored:
     session.execute(text("UPDATE import_stage SET register = coalesce(register, 'volume')"))
     _store_installations(session, load)
     _store_devices(session)
+    _store_exchanges(session)
     return Stored(inserted, updated)
 
 
@@ -216,6 +218,29 @@ def _store_devices(session: Session) -> None:
             " ORDER BY s.device, s.register, s.installed_on, s.row_number DESC"
             " ON CONFLICT (device, register, valid_from)"
             " DO UPDATE SET meter = excluded.meter, decoder = excluded.decoder"
+        )
+    )
+
+
+def _store_exchanges(session: Session) -> None:
+    """A radio that went over to another meter of the same place says that the former meter was taken out that day."""
+    moved = (
+        "FROM import_stage s JOIN device d ON d.device = s.device AND d.register = s.register"
+        " AND d.meter <> s.serial AND d.valid_to = s.installed_on WHERE s.device IS NOT NULL"
+    )
+    session.execute(
+        text(
+            "UPDATE meter_installation i SET removed_at = x.installed_on FROM (SELECT d.meter, s.installed_on,"  # noqa: S608
+            f" s.service_point, s.zone {moved}) x WHERE i.serial = x.meter AND i.installed_at < x.installed_on"
+            " AND (i.removed_at IS NULL OR i.removed_at > x.installed_on)"
+            " AND i.service_point IS NOT DISTINCT FROM x.service_point AND i.zone IS NOT DISTINCT FROM x.zone"
+        )
+    )
+    session.execute(
+        text(
+            "INSERT INTO rebooking (id, device, begins, reason, by) SELECT DISTINCT ON (d.device)"
+            f" gen_random_uuid(), d.device, s.installed_on, 'meters were imported', 'import' {moved}"
+            " ORDER BY d.device, s.installed_on"
         )
     )
 

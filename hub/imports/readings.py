@@ -1,4 +1,4 @@
-"""Import of readings: walked routes and exports. Writes `reading`, and `quarantine` for values that contradict others.
+"""Import of readings: walked routes and exports. Writes `reading`, `meter_review`, and `quarantine` for contradictions.
 
 The rules are those of readings from the air (`hub.metering`): the key is register and instant, the same value again
 changes nothing, another value is put aside as `value_conflict` while the first stands. A past of any length is welcome.
@@ -109,6 +109,10 @@ def _store(session: Session, load: Load) -> Stored:
         " SELECT meter_id, measured_at, value, unit, value_m3, quality, flags, 'headend', source FROM import_reading"
         " ORDER BY meter_id, measured_at ON CONFLICT (meter_id, measured_at) DO NOTHING"
     ).rowcount
+    connection.execute(
+        "INSERT INTO meter_review AS r (meter_id, since) SELECT meter_id, min(measured_at) FROM import_reading"
+        " GROUP BY 1 ORDER BY 1 ON CONFLICT (meter_id) DO UPDATE SET since = least(r.since, excluded.since)"
+    )
     conflicts = _put_aside(session)
     notes = [f"{conflicts} readings contradict stored ones and wait in quarantine"] if conflicts else []
     unknown = connection.execute("SELECT count(*) FROM import_reading WHERE value_m3 IS NULL").fetchone()

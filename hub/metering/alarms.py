@@ -16,7 +16,7 @@ State = Literal["active", "cleared", "latched", "historic"]
 Form = Literal["reading", "event", "derived"]
 
 # Flags that are our judgement of a reading, not the device's word.
-JUDGEMENTS = frozenset({"clock_ahead", "clock_behind", "beyond_dials"})
+JUDGEMENTS = frozenset({"clock_ahead", "clock_behind", "beyond_dials", "edited"})
 _HISTORY = "_history"
 # R900 transmitters repeat BackFlow for 35 days after the event (docs/metering.md), however they are received.
 LATCHING = {"rtlamr": {"backflow"}, "rtlamr2mqtt": {"backflow"}, "rtl433": {"backflow"}}

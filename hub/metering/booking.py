@@ -92,6 +92,13 @@ def judge(
             return refusal(
                 reading, "wrong_gateway", f"the device is bound to {profile.gateway}; {gateway} spoke for it"
             )
+    elif reading.device is not None:
+        entries = registry.profiles.get(key(reading.device), [])
+        known = _entry(entries, reading, at or received_at)
+        if known is not None and known.meter != reading.meter:
+            return refusal(
+                reading, "other_serial", f"the device reports meter {known.meter}, and now names {reading.meter[:80]}"
+            )
     serial = profile.meter if profile else reading.meter or ""
     name = _register_name(reading, profile)
     target = registry.registers.get((serial, name))

@@ -21,7 +21,7 @@ from adapters.contracts import VOLUME, DeviceConfig
 from hub import changes, clock
 from hub.db import new_id
 from hub.errors import BadInput, NotFound, storable, storable_text
-from hub.models import Device, Meter
+from hub.models import Device, Meter, Rebooking
 
 # Where nobody says since when: before any reading.
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
@@ -104,6 +104,14 @@ def registers(
     return {(serial, register): MeterRegister(*rest) for serial, register, *rest in rows}
 
 
+def queue_rebooking(
+    session: Session, device: str, *, begins: datetime, ends: datetime | None = None, by: str, reason: str
+) -> None:
+    """Have what `device` measured in [begins, ends) booked anew by `rebooking.run`: what was said of it has changed."""
+    session.add(Rebooking(id=new_id(), device=key(device), begins=begins, ends=ends, by=by, reason=reason))
+    session.flush()
+
+
 def add_registers(
     connection: "psycopg.Connection[tuple[Any, ...]]", wanted: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], MeterRegister]:
@@ -169,19 +177,25 @@ def register(
 
     `profile`: adapter, decoder, config, unit, multiplier (what one count means, in `unit`), register_modulus_m3,
     time_zone, revising, gateway. Without `valid_from` the first entry of a device holds from ever, a later one from
-    now; the entry before it ends where the new one begins. The same entry again changes nothing. A serial that nobody
-    imported yet becomes a meter without a place. Raises BadInput.
+    now; the entry before it ends where the new one begins. The same entry again changes nothing; the same `valid_from`
+    with other words corrects that entry, and what it leaves out stays. Whatever changes for a time that has passed is
+    booked anew from the kept messages. A serial that nobody imported yet becomes a meter without a place. Raises
+    BadInput.
     """
     _check(profile)
     identity, serial = key(_identity(device, "device")), _identity(meter, "meter")
     register = _identity(register, "register")
     values = {name: value for name, value in profile.items() if value is not None}
-    values["unit"] = check_unit(profile.get("unit"))
-    values["config"] = storable(profile.get("config") or {})
+    if "unit" in values:
+        values["unit"] = check_unit(values["unit"])
+    if "config" in values:
+        values["config"] = storable(values["config"])
     now = clock.now(session)
     session.execute(
         upsert(Meter)
-        .values(serial=serial, register=register, unit=values["unit"], multiplier=values.get("multiplier", Decimal(1)))
+        .values(
+            serial=serial, register=register, unit=values.get("unit"), multiplier=values.get("multiplier", Decimal(1))
+        )
         .on_conflict_do_nothing(index_elements=["serial", "register"])
     )
     entries = session.scalars(
@@ -197,6 +211,7 @@ def register(
     if same is not None and (valid_from is not None or same is last):
         return same
     begins = valid_from or (now if entries else ALWAYS)
+    before = {name: getattr(known, name) for known in entries if known.valid_from == begins for name in values}
     entry = next((known for known in entries if known.valid_from == begins), None)
     if entry is None:
         entry = Device(id=new_id(), device=identity, register=register, valid_from=begins)
@@ -207,13 +222,17 @@ def register(
     _fit(entry, entries)
     session.flush()
     session.refresh(entry)
+    if entries and begins < now:
+        reason = f"registry entry of {identity} from {begins.isoformat()}"
+        queue_rebooking(session, identity, begins=begins, ends=entry.valid_to, by=by, reason=reason)
     changes.record(
         session,
         actor=by,
         subject_type="device",
         subject_id=identity,
         verb="registered",
-        detail={"meter": serial, "register": register, "valid_from": begins.isoformat()},
+        detail={"meter": serial, "register": register, "valid_from": begins.isoformat()}
+        | ({"before": {name: str(value) for name, value in before.items()}} if before else {}),
     )
     return entry
 

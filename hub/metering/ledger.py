@@ -215,7 +215,8 @@ def _compare(
     keys = sorted({(rows[position].meter_id, rows[position].measured_at) for position in met})
     # locked in key order, so that two writers settling the same readings agree who is first
     found = connection.execute(
-        "SELECT r.meter_id, r.measured_at, r.value, r.unit, r.value_m3, r.raw_id, r.source FROM reading r"
+        "SELECT r.meter_id, r.measured_at, r.value, r.unit, r.value_m3, r.raw_id, r.source,"
+        " r.flags @> ARRAY['edited'] FROM reading r"
         " JOIN unnest(%b::int4[], %b::timestamptz[]) u(m, at) ON r.meter_id = u.m AND r.measured_at = u.at"
         " ORDER BY 1, 2 FOR NO KEY UPDATE OF r",
         _columns(keys),
@@ -225,15 +226,18 @@ def _compare(
     for position in met:
         row = rows[position]
         key = (row.meter_id, row.measured_at)
-        value, unit, volume, raw_id, source = standing[key]
+        value, unit, volume, raw_id, source, edited = standing[key]
         same = row.value_m3 == volume if row.value_m3 is not None and volume is not None else row.value == value
-        if same and not (volume is None and row.value_m3 is not None):
+        if edited and raw_ids[position] == raw_id:
+            # the message that a person corrected, read again
+            verdicts[position] = ("duplicate", None)
+        elif same and not (volume is None and row.value_m3 is not None):
             verdicts[position] = ("duplicate", None)
             if raw_ids[position] != raw_id:
                 repeats[key] = repeats.get(key, 0) + 1
-        elif same or row.revising:
+        elif not edited and (same or row.revising):
             _revise(session, row, raw_ids[position], sources[position], former=(value, unit, raw_id, source))
-            standing[key] = (row.value, row.unit, row.value_m3, raw_ids[position], sources[position])
+            standing[key] = (row.value, row.unit, row.value_m3, raw_ids[position], sources[position], False)
             verdicts[position] = ("revised", None)
         else:
             verdicts[position] = ("value_conflict", f"{value} {unit or ''} stands for that instant".replace("  ", " "))

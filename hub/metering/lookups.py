@@ -1,7 +1,7 @@
 """Readings, raw messages, quarantine entries and meters as lists for faces. Reads, but for `replay_entries`."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +48,11 @@ def of_meter(
         raise _no_meter(serial)
     query = select(*_READING).join(Meter, Meter.id == Reading.meter_id).where(Reading.meter_id.in_(ids))
     return session.execute(_paged(query, begins, ends, after, limit)).all()
+
+
+def at(session: Session, serial: str, instant: datetime) -> Sequence[Any]:
+    """The readings of all registers of a meter at one instant. Raises NotFound."""
+    return of_meter(session, serial, begins=instant, ends=instant + timedelta(microseconds=1))
 
 
 def of_device(

@@ -117,6 +117,17 @@ def replay(session: Session, raw_ids: Collection[int]) -> Batch:
     return batch
 
 
+def judged_again(session: Session, raw_ids: Collection[int]) -> list[Row]:
+    """What kept messages say under today's registry and decoders. Books nothing."""
+    opened = _arrivals(session, ledger.kept_messages(session, raw_ids))
+    _decode(session, opened)
+    registry = _registry(session, opened)
+    for one in opened:
+        # what people wrote down may be of any past date
+        _judge(one, registry, live=not one.message.source.startswith(("order:", "exchange:")))
+    return [row for one in opened for row in one.rows]
+
+
 def replay_device(session: Session, device: str, *, limit: int = 5000) -> Batch:
     """Book the messages that were kept while `device` was not registered; `replay_claimed` does what lies beyond."""
     return replay(session, ledger.unclaimed_ids(session, [devices.key(device)], limit))
@@ -214,7 +225,7 @@ def _decode_one(one: _Opened, known: dict[str, list[devices.Profile]]) -> None:
 def _registry(session: Session, opened: Sequence[_Opened]) -> Registry:
     connection = raw_of(session)
     readings = [reading for one in opened for reading in one.readings]
-    identities = {devices.key(reading.device) for reading in readings if reading.device and not reading.meter}
+    identities = {devices.key(reading.device) for reading in readings if reading.device}
     profiles = devices.profiles(connection, identities)
     serials = {entry.meter for entries in profiles.values() for entry in entries}
     serials |= {reading.meter for reading in readings if reading.meter}

@@ -21,7 +21,7 @@ from hub.billing import inbox
 from hub.db import Database
 from hub.errors import ConfigurationError
 from hub.guarded import Guard
-from hub.metering import readings, watching
+from hub.metering import readings, rebooking, watching
 from hub.settings import Settings
 from hub.work import in_force, orders
 from hub.worker.jobs import Runner, schedule
@@ -104,7 +104,9 @@ class Worker:
             readings.replay_claimed(session)
         with self._database.transaction() as session:
             folded = watching.fold(session, batches=FOLDED_AT_ONCE)
-        return int(closed >= CLOSED_AT_ONCE or folded >= FOLDED_AT_ONCE)
+        with self._database.transaction() as session:
+            rebooked = rebooking.run(session)
+        return int(closed >= CLOSED_AT_ONCE or folded >= FOLDED_AT_ONCE or rebooked > 0)
 
     def _listen(self) -> None:
         """Wake the loops early; when the connection breaks they go on by their polling."""

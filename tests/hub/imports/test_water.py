@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from hub.models import BilledConsumption, Device, Meter, MeterInstallation, Quarantine, Reading, TankLevel
+from hub.models import BilledConsumption, Device, Meter, MeterInstallation, Quarantine, Reading, Rebooking, TankLevel
 from tests.hub.imports.conftest import Bring, Refuse
 
 
@@ -50,6 +50,25 @@ def test_meters(session: Session, bring: Bring, places: None) -> None:
     assert session.scalars(select(MeterInstallation.to_zone).where(MeterInstallation.serial == "Z1")).one() == "B"
     assert len(session.scalars(select(MeterInstallation)).all()) == 3
     assert len(session.scalars(select(Device)).all()) == 1
+
+
+def test_a_radio_on_another_meter_of_its_place_tells_of_an_exchange(
+    session: Session, bring: Bring, places: None
+) -> None:
+    bring("meters", "serial,service_point,unit,device,register", "M1,P1,m3,D1,", "I1,P1,m3,,")
+    bring("meters", "serial,service_point,unit,installed_on,device", "M2,P1,m3,2026-01-15,D1")
+    spells = session.execute(
+        select(MeterInstallation.serial, MeterInstallation.removed_at).order_by(MeterInstallation.serial)
+    ).all()
+    taken_out = datetime(2026, 1, 15, 6, tzinfo=UTC)
+    # the second meter of the place has no part in it
+    assert [tuple(row) for row in spells] == [("I1", None), ("M1", taken_out), ("M2", None)]
+    entries = session.execute(
+        select(Device.meter, Device.valid_from, Device.valid_to).order_by(Device.valid_from)
+    ).all()
+    assert [(row.meter, row.valid_to) for row in entries] == [("M1", taken_out), ("M2", None)]
+    waiting = session.scalars(select(Rebooking)).one()
+    assert (waiting.device, waiting.begins) == ("d1", taken_out)
 
 
 def test_a_meter_moves(session: Session, bring: Bring, refuse: Refuse, places: None) -> None:

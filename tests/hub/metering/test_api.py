@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hub.metering import watching
+from hub.metering import rebooking, watching
 from tests import factories
 from tests.conftest import Live
 
@@ -259,3 +259,61 @@ def test_nothing_registered_makes_the_hub_fail(http: httpx.Client) -> None:
     for body in HOSTILE_ENTRIES:
         answer = http.post("/api/v1/devices", content=body, headers={"content-type": "application/json"})
         assert answer.status_code < 500, answer.text
+
+
+def test_a_reading_is_edited_and_shows_what_it_was(http: httpx.Client) -> None:
+    register(http)
+    http.post("/api/v1/readings", json={"readings": [item(1, today(1)), item(900, today(2))]})
+    at = today(2).isoformat().replace("+00:00", "Z")
+    edit = {"action": "replace", "value": "2", "unit": "m3", "reason": "read from the photo"}
+    answer = http.post(f"/api/v1/meters/M1/readings/{at}/edit", json=edit)
+    assert answer.status_code == 200, answer.text
+    found = http.get(f"/api/v1/meters/M1/readings/{at}").json()
+    assert (found["reading"]["value"], found["reading"]["flags"]) == ("2", ["edited"])
+    assert [(one["value"], one["reason"]) for one in found["revisions"]] == [("900", "read from the photo")]
+    for body in ({}, edit | {"action": "x"}, edit | {"value": "-1"}, edit | {"reason": ""}, edit | {"unit": "furlong"}):
+        assert http.post(f"/api/v1/meters/M1/readings/{at}/edit", json=body).status_code == 422
+    assert http.post("/api/v1/meters/M1/readings/never/edit", json=edit).status_code == 422
+    assert http.get(f"/api/v1/meters/M1/readings/{today(9).isoformat()[:19]}Z").status_code == 404
+
+
+def test_a_meter_is_exchanged_and_its_radio_goes_over(live: Live, http: httpx.Client) -> None:
+    with live.database.transaction() as session:
+        factories.zone(session)
+        factories.service_point(session, zone="Z1")
+        factories.meter(session)
+    register(http)
+    http.post("/api/v1/readings", json={"readings": [item(100, today(1)), item(2, today(5))]})
+    body = {
+        "new": {"serial": "M2", "unit": "m3", "dials": 5},
+        "at": today(3).isoformat(),
+        "final_read": {"value": "101", "unit": "m3"},
+        "start_read": {"value": "0", "unit": "m3"},
+    }
+    answer = http.post("/api/v1/meters/M1/exchange", json=body)
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["new"], answer.json()["service_point"]) == ("M2", "SP1")
+    with live.database.transaction() as session:
+        while rebooking.run(session):
+            pass
+    values = [one["value"] for one in http.get("/api/v1/meters/M2/readings").json()["items"]]
+    assert values == ["2", "0"]
+    assert [one["value"] for one in http.get("/api/v1/meters/M1/readings").json()["items"]] == ["101", "100"]
+    assert http.post("/api/v1/meters/M1/exchange", json=body).status_code == 409
+    assert http.post("/api/v1/meters/M1/exchange", json=body | {"at": "0001-01-01T00:00:00+14:00"}).status_code == 422
+
+
+def test_completeness_alarms_and_gateways_are_listed(live: Live, http: httpx.Client) -> None:
+    register(http)
+    http.post("/api/v1/readings", json={"readings": [item(hour, today(hour), flags=["leak"]) for hour in range(3)]})
+    with live.database.transaction() as session:
+        watching.fold(session)
+    days = {"from": today().date().isoformat(), "to": (today() + timedelta(days=1)).date().isoformat()}
+    assert http.get("/api/v1/meters/M1/completeness", params=days).json()["items"][0]["usual"] > 0
+    assert http.get("/api/v1/meters/M1/completeness", params=days | {"to": days["from"]}).status_code == 422
+    (alarm,) = http.get("/api/v1/alarms", params={"state": "active", "meter": "M1"}).json()["items"]
+    assert (alarm["type"], alarm["source"]) == ("leak", "device")
+    cleared = http.post(f"/api/v1/alarms/{alarm['id']}/clear", json={"reason": "found nothing"})
+    assert (cleared.status_code, cleared.json()["state"]) == (200, "cleared")
+    (gateway,) = http.get("/api/v1/gateways").json()["items"]
+    assert (gateway["devices"], gateway["silent"]) == (1, 0)
