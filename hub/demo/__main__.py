@@ -12,10 +12,10 @@ from types import FrameType
 
 import httpx
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from hub.demo import files
-from hub.demo.billing_system import BillingSettings, Sender
+from hub.demo.billing_system import BillingSettings, Sender, create_not_yet
 from hub.demo.billing_system import create_app as create_billing
 from hub.demo.book import make_book
 from hub.demo.businesstime import BusinessClock, pause
@@ -31,6 +31,7 @@ from hub.demo.meters import run as run_meters
 from hub.demo.network import read_network
 from hub.demo.settings import DemoSettings, write_document
 from hub.demo.town import Town, build_town
+from hub.demo.webpages import FrontDoor
 
 SIMULATION = "Water of three months, simulated"
 TOWN = "Town: streets, customers, meters"
@@ -91,7 +92,13 @@ def _wait_for_clock(settings: DemoSettings) -> BusinessClock:
 
 
 def billing(settings: DemoSettings) -> None:
-    """The town's billing system."""
+    """The town's billing system; until the town is prepared, a page that says so."""
+    door = FrontDoor(create_not_yet(settings.hub_url, settings.guide_url))
+    threading.Thread(target=_open_billing, args=(settings, door), daemon=True).start()
+    _serve(door, settings.billing_port)
+
+
+def _open_billing(settings: DemoSettings, door: FrontDoor) -> None:
     clock, secret = _wait_for_clock(settings), settings.keys()["webhook_secret"]
     book = settings.book()
     ledger = Ledger(settings.folder / "billing.sqlite", book["currency"])
@@ -99,7 +106,7 @@ def billing(settings: DemoSettings) -> None:
     wired = BillingSettings(settings.webhook_url, secret, clock, settings.hub_url, settings.guide_url)
     sender = Sender(ledger, wired)
     threading.Thread(target=sender.run, daemon=True).start()
-    _serve(create_billing(ledger, wired, sender), settings.billing_port)
+    door.app = create_billing(ledger, wired, sender)
 
 
 def meters(settings: DemoSettings) -> None:
@@ -145,7 +152,7 @@ def _client(url: str, token: str | None = None, timeout: float = 20) -> httpx.Cl
     return httpx.Client(base_url=url, headers=headers, timeout=timeout, trust_env=False)
 
 
-def _serve(app: FastAPI, port: int) -> None:
+def _serve(app: ASGIApp, port: int) -> None:
     uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, server_header=False)
     ).run()

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from hub.demo.businesstime import BusinessClock
+from hub.demo.calendar import STORY
 from hub.demo.ledger import Ledger, UnknownAccount
 from hub.demo.webpages import page, prepare
 
@@ -89,6 +90,20 @@ class Sender:
             message["message"], sent=sent, final=final, answer=f"{answer.status_code} {'' if sent else answer.text}"
         )
         return sent or final
+
+
+def create_not_yet(hub_url: str, guide_url: str) -> FastAPI:
+    """What answers while the town is being prepared: 503, and a page that tries again by itself."""
+    app = FastAPI(title="L-Town Billing", docs_url=None, redoc_url=None, openapi_url=None)
+    prepare(app)
+
+    @app.api_route("/{path:path}", methods=["GET", "POST"])
+    def not_yet(path: str) -> Response:
+        answer = page("preparing.html", 503, hub_url=hub_url, guide_url=guide_url, now=STORY)
+        answer.headers["Retry-After"] = "2"
+        return answer
+
+    return app
 
 
 def create_app(ledger: Ledger, settings: BillingSettings, sender: Sender | None = None) -> FastAPI:

@@ -1,5 +1,7 @@
 """A dispatcher who never sleeps: gives ready work to the nearest crew with room, and leaves some for the visitor.
 
+A crew that a visitor drives gets one order at a time, the nearest, so that there is always something to drive to.
+
 Speaks `/api/v1` with a dispatcher's token; keeps nothing.
 """
 
@@ -28,6 +30,7 @@ class Dispatcher:
         self.first_seen: dict[str, datetime] = {}
         self.refused: dict[str, datetime] = {}
         self.given = 0
+        self.accounts: dict[str, str | None] = {}  # of orders in crews' hands, by order id
 
     def orders(self, status: str) -> list[dict[str, Any]]:
         """Every order in a status. Raises httpx.HTTPError."""
@@ -52,9 +55,10 @@ class Dispatcher:
     def step(self, now: datetime) -> int:
         """One look; the number of orders given out. Raises httpx.HTTPError."""
         load = self._load()
-        given = 0
-        for order in self.orders("ready"):
-            if self.for_visitor(order, now) or now < self.refused.get(order["id"], now) or _later(order, now):
+        ready = [o for o in self.orders("ready") if now >= self.refused.get(o["id"], now) and not _later(o, now)]
+        given = self._to_visitors(ready, load, now)
+        for order in ready:
+            if self.for_visitor(order, now):
                 continue
             crew = self._choose(order, load, now)
             if crew is not None and self._assign(order, crew, now):
@@ -65,10 +69,25 @@ class Dispatcher:
 
     def _load(self) -> Counter[str]:
         load: Counter[str] = Counter()
+        accounts: dict[str, str | None] = {}
         for status in IN_HAND:
             for order in self.orders(status):
                 load[order["crew"]] += 1
+                accounts[order["id"]] = order.get("account")
+        self.accounts = accounts
         return load
+
+    def _to_visitors(self, ready: list[dict[str, Any]], load: Counter[str], now: datetime) -> int:
+        """The nearest order for each crew that a visitor drives and that has none; removes it from `ready`."""
+        given = 0
+        for crew in self.crews:
+            while crew.taken and not load[crew.id] and ready:
+                order = min(ready, key=lambda order: metres(crew.position, place_of(order)))
+                ready.remove(order)
+                if self._assign(order, crew, now):
+                    load[crew.id] += 1
+                    given += 1
+        return given
 
     def _choose(self, order: dict[str, Any], load: Counter[str], now: datetime) -> Crew | None:
         local = now.astimezone(LOCAL)

@@ -61,6 +61,18 @@ class Guide:
         """A crew by name."""
         return next((crew for crew in self.story.crews if crew.name == name), None) if self.story else None
 
+    def cuts(self) -> list[dict[str, Any]]:
+        """Shutoffs in crews' hands, each with the account that a payment would save."""
+        if self.story is None:
+            return []
+        now, found = self.now(), []
+        for crew in self.story.crews:
+            order = crew.order()
+            if order is not None and order["type"] == "shutoff":
+                account = self.story.dispatcher.accounts.get(order["id"])
+                found.append({"crew": crew, "order": order, "account": account, "online": crew.online(now)})
+        return found
+
     def balances(self) -> list[dict[str, Any]]:
         """Each zone's last full month and running month, the hub's figures beside the truth, as last asked."""
         return self._balances
@@ -177,6 +189,7 @@ def create_app(guide: Guide) -> FastAPI:
             workers=guide.workers(),
             kills=guide.kills,
             crews=guide.story.crews if guide.story else [],
+            cuts=guide.cuts(),
             balances=[entry for entry in guide.balances() if entry["from"] == calendar.MONTHS[1].date()],
         )
 

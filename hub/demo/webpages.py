@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.demo.calendar import LOCAL
 
@@ -77,6 +78,17 @@ def prepare(app: FastAPI) -> None:
 
     for name in _ASSETS:
         app.get(f"/{name}", include_in_schema=False)(asset(name))
+
+
+class FrontDoor:
+    """Hands every request to `app`, which may be replaced while the server runs."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, answered by whatever stands behind the door just now."""
+        await self.app(scope, receive, send)
 
 
 def _own_form(request: Request) -> bool:

@@ -13,9 +13,10 @@ from fastapi import FastAPI
 from standardwebhooks.webhooks import Webhook
 
 from hub.demo import calendar
-from hub.demo.billing_system import BillingSettings, Sender, create_app
+from hub.demo.billing_system import BillingSettings, Sender, create_app, create_not_yet
 from hub.demo.businesstime import BusinessClock
 from hub.demo.ledger import Ledger
+from hub.demo.webpages import FrontDoor
 from tests.hub.demo.conftest import StandIn
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
@@ -48,6 +49,17 @@ CUT = {
         "cut_list": "cut-1",
     },
 }
+
+
+def test_the_billing_system_says_when_it_is_not_open_yet(serve: Callable[[Any], str]) -> None:
+    door = FrontDoor(create_not_yet("http://hub", "http://tour"))
+    url = serve(door)
+    early = httpx.get(f"{url}/accounts/1")
+    assert (early.status_code, early.headers["retry-after"]) == (503, "2")
+    assert "opens in a moment" in early.text
+    assert httpx.post(f"{url}/hooks", headers={"webhook-id": "m1"}).status_code == 503
+    door.app = FastAPI()
+    assert httpx.get(f"{url}/accounts/1").status_code == 404
 
 
 @pytest.fixture

@@ -312,9 +312,13 @@ def test_no_crew_is_given_more_than_it_can_do(crew: Crew) -> None:
     assert robot(office, crew).step(MORNING) == MOST_PER_CREW
 
 
-def test_a_crew_the_visitor_drives_is_given_nothing(crew: Crew) -> None:
-    crew.taken = True
-    assert robot(Office(ready(1)), crew).step(MORNING) == 0
+def test_a_crew_the_visitor_drives_is_given_the_nearest_order_and_one_at_a_time(crew: Crew) -> None:
+    crew.taken, crew.position = True, (33.05, 34.687)
+    office = Office(ready(1), ready(2), ready(4, account="700007"))
+    one = robot(office, crew)
+    assert [one.step(MORNING), one.step(MORNING)] == [1, 0]
+    assert office.orders[order(4)["id"]]["crew"] == "c1"
+    assert one.accounts == {order(4)["id"]: "700007"}
 
 
 def test_some_orders_are_left_for_the_visitor_for_a_while(crew: Crew) -> None:

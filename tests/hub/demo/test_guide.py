@@ -85,6 +85,20 @@ def test_a_visitor_takes_a_crew_drives_and_reports(hub: HubStandIn, site: httpx.
     assert (answers["code"], answers["remark"]) == ("cut_and_locked", "hello")
 
 
+def test_the_tour_leads_to_the_account_whose_shutoff_is_on_the_way(guide: Guide, site: httpx.Client) -> None:
+    story = guide.story
+    assert story is not None
+    assert "Nobody is on the way" in site.get("/").text
+    [crew], shutoff = story.crews, order()
+    crew.phone.orders[shutoff["id"]] = shutoff
+    crew.take(shutoff["id"], guide.now())
+    story.dispatcher.accounts = {shutoff["id"]: "700007"}
+    assert "http://127.0.0.1:1/accounts/700007" in site.get("/").text
+    assert "No reception" not in site.get("/").text
+    crew.offline_until = guide.now() + timedelta(hours=1)
+    assert "No reception" in site.get("/").text
+
+
 def test_a_visitor_called_back_turns_round(hub: HubStandIn, site: httpx.Client) -> None:
     site.post("/crews/North/take-over")
     hub.give(order())
