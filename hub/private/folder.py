@@ -5,6 +5,7 @@ Writes the folder itself and its lock file; no transaction is involved.
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import pwd
@@ -15,11 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from hub.errors import Unavailable
 
 # As root the servers run as users of their own, who cannot enter root's home; this place they can.
 ROOT_PLACE = Path("/var/lib/curbstop")
 LOCK_FILE = "hub.lock"
+KEY_FILE = "secret.key"
+# Holds the path of the servers' folders where those lie elsewhere: by this a data folder knows them for its own.
+ELSEWHERE_FILE = "elsewhere"
+
+log = structlog.get_logger()
 
 
 class CannotStart(Unavailable):
@@ -87,12 +95,15 @@ def place(data_dir: Path, part: str, account: Account | None) -> Path:
 
     Inside the data folder, or, where the server's user cannot reach that, under /var/lib/curbstop in a folder named by
     a hash of the data folder's path. What already exists is preferred, so that a changed right of a parent folder
-    never makes a hub start with an empty database beside the full one.
+    never makes a hub start with an empty database beside the full one. Only what a data folder left behind that was
+    since deleted is set aside: a new one at the same path begins anew, as it would with its servers inside.
     """
     home = prepare(data_dir)
     inside = home / part
     outside = ROOT_PLACE / hashlib.sha256(os.fsencode(home)).hexdigest()[:16] / part
     folder = inside
+    if account is not None and outside.exists() and not _knows(home, outside.parent):
+        _set_aside(outside.parent, home)
     if account is not None and (outside.exists() or not account.reaches(home)):
         if inside.exists():
             raise CannotStart(
@@ -100,8 +111,27 @@ def place(data_dir: Path, part: str, account: Account | None) -> Path:
                 f"(chmod o+x), or move {inside} to {outside}."
             )
         folder = outside
+        (home / ELSEWHERE_FILE).write_text(f"{outside.parent}\n", encoding="utf-8")
     owned(folder, account)
     return folder
+
+
+def _knows(home: Path, elsewhere: Path) -> bool:
+    """Whether the data folder is the one that the servers' folders in `elsewhere` were made for."""
+    try:
+        return (home / ELSEWHERE_FILE).read_text(encoding="utf-8").strip() == str(elsewhere)
+    except FileNotFoundError:
+        return (home / KEY_FILE).exists()
+
+
+def _set_aside(elsewhere: Path, home: Path) -> None:
+    number = next(n for n in itertools.count(1) if not elsewhere.with_name(f"{elsewhere.name}.{n}").exists())
+    aside = elsewhere.rename(elsewhere.with_name(f"{elsewhere.name}.{number}"))
+    log.warning(
+        "the data folder is new; what an earlier one at this path left behind was set aside, remove it when you can",
+        data_dir=str(home),
+        set_aside=str(aside),
+    )
 
 
 def owned(folder: Path, account: Account | None) -> None:

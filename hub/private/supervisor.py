@@ -24,7 +24,7 @@ from hub import migrations
 from hub.private import SchemaMissing, process, require_schema
 from hub.private.broker import PrivateBroker
 from hub.private.cluster import PrivateCluster
-from hub.private.folder import CannotStart, FolderLock, prepare
+from hub.private.folder import KEY_FILE, CannotStart, FolderLock, prepare
 from hub.settings import Settings
 
 log = structlog.get_logger()
@@ -276,7 +276,7 @@ def require_answer(url: str) -> None:
 
 def secret_key_file(data_dir: Path) -> Path:
     """The file with the hub's key, made on first use, readable by its owner alone."""
-    path = prepare(data_dir) / "secret.key"
+    path = prepare(data_dir) / KEY_FILE
     with contextlib.suppress(FileExistsError):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:

@@ -1,5 +1,6 @@
 """One hub per data folder, and a crash that leaves no lock behind."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hub.private.folder import CannotStart, FolderLock
+from hub.private import folder
+from hub.private.folder import Account, CannotStart, FolderLock, place
 from tests.private_servers import scratch
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,3 +68,23 @@ def test_a_folder_that_cannot_be_made_is_said(data_dir: Path) -> None:
     (data_dir / "file").write_text("")
     with pytest.raises(CannotStart, match="CURBSTOP_DATA_DIR"):
         FolderLock(data_dir / "file" / "inside")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only as root the servers' folders lie elsewhere")
+def test_a_new_folder_does_not_inherit_what_a_deleted_one_left_behind(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "ROOT_PLACE", data_dir / "place")
+    closed = data_dir / "home"
+    closed.mkdir(mode=0o700)
+    postgres, home = Account.for_server("postgres"), closed / ".curbstop"
+    first = place(home, "postgres", postgres)
+    (first / "rows").write_text("an old town")
+    assert place(home, "postgres", postgres) == first and (first / "rows").exists()
+    (home / "elsewhere").unlink()
+    (home / "secret.key").write_text("a hub that lived here before folders were noted")
+    assert (place(home, "postgres", postgres) / "rows").exists()
+    shutil.rmtree(home)
+    assert place(home, "postgres", postgres) == first
+    assert list(first.iterdir()) == []
+    assert (first.parent.with_name(f"{first.parent.name}.1") / "postgres/rows").read_text() == "an old town"
