@@ -104,6 +104,11 @@ class Times:
         year = "" if value.year == today.year else f" {value.year}"
         return f"{value:%a} {value.day} {value:%b}{year}, {value:%H:%M}"
 
+    def written(self, at: datetime | str | None) -> str:
+        """ "Tue 24 Nov 2026, 14:30", for paper: nobody knows on which day it will be read."""
+        value = self._local(at)
+        return f"{value:%a} {value.day} {value:%b %Y, %H:%M}" if value else ""
+
     def day(self, value: date | datetime | str | None) -> str:
         """ "24 Nov 2026"."""
         if isinstance(value, str):

@@ -54,7 +54,9 @@ function facts(order, crew) {
   return html`<dl class="facts">${rows.filter(([, value]) => value).map(([label, value]) => html`<dt>${label}</dt><dd>${value}</dd>`)}</dl>`;
 }
 
-const plain = (value) => (value && typeof value === "object" ? Object.values(value).filter((one) => typeof one !== "object").join(" ") : value === true ? "yes" : value === false ? "no" : String(value));
+// a register as it was read, with its unit and how; of other groups of answers the values one after the other
+const reading = ({ value, unit, how }) => [`${value}${unit ? ` ${unit === "m3" ? "m³" : unit}` : ""}`, how && words(how).toLowerCase()].filter(Boolean).join(", ");
+const plain = (value) => (value?.value !== undefined ? reading(value) : value && typeof value === "object" ? Object.values(value).filter((one) => typeof one !== "object").join(" ") : value === true ? "yes" : value === false ? "no" : String(value));
 
 function result(order) {
   const done = order.completion;

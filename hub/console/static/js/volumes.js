@@ -15,4 +15,4 @@ export function volume(m3) {
 }
 
 /** A percentage with one decimal, or "–". */
-export const percent = (value) => (value === null || value === undefined ? "–" : `${new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 }).format(value)} %`);
+export const percent = (value) => (value === null || value === undefined ? "–" : `${new Intl.NumberFormat("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(value)} %`);

@@ -68,7 +68,8 @@ export function distance(instant, from = now()) {
 /** Money as the utility writes it; `amount` is a decimal string. */
 export function money(amount, unit = currency) {
   if (amount === null || amount === undefined) return "";
-  return new Intl.NumberFormat("en-US", { style: "currency", currency: unit || currency }).format(Number(amount));
+  const figure = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 }).format(Number(amount));
+  return `${figure} ${unit || currency}`.trim();
 }
 
 /** Whom an actor string names: "user:ann@example.org" → "ann@example.org", "crew:North" → "Crew North". */

@@ -187,7 +187,7 @@ class ZonesPage extends LitElement {
       <div class="periods"><div class="tabs" role="group" aria-label="Period">
           ${presets().map(([label, from, to]) => html`<button class="preset" aria-pressed=${this.from === from && this.to === to} @click=${() => this.period(from, to)}>${label}</button>`)}</div>
         <label>From <input class="input" type="date" .value=${this.from} @change=${(event) => this.period(event.target.value, this.to)}></label>
-        <label>up to, without <input class="input" type="date" .value=${this.to} @change=${(event) => this.period(this.from, event.target.value)}></label></div>
+        <label>to (not included) <input class="input" type="date" .value=${this.to} @change=${(event) => this.period(this.from, event.target.value)}></label></div>
       ${this.figures(this.report?.system)}
       <div class="zone-columns">
         <section class="card zone-map-card" aria-label="Map of the loss"><div class="zone-map"></div>
