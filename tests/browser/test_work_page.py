@@ -72,6 +72,7 @@ def test_keyboard_alone_gives_work_out_and_takes_it_back(sign_in: SignIn, live: 
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
     page.keyboard.press("/")
     expect(page.get_by_role("combobox", name=re.compile("Search"))).to_be_focused()
 
