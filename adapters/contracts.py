@@ -80,7 +80,8 @@ class Envelope:
     `fields` is the object a codec upstream made of it, `data` the bytes as transmitted; either may be missing.
     `time` is the network's or gateway's stamp. `device` is the identity as published (radio EUIs in lower case).
     `decoder` is set when the format leaves nothing open and brings its own decoder. `kind` is `uplink` for what may
-    hold readings, else the word of the format (status, join, log, …).
+    hold readings, else the word of the format (status, join, log, …). `session` names a sender whose messages need what
+    its earlier ones said; `remembered` is that, from the receiver's memory.
     """
 
     network: str
@@ -95,6 +96,17 @@ class Envelope:
     dedup_id: str | None = None
     decoder: str | None = None
     aliases: tuple[str, ...] = ()
+    session: str | None = None
+    remembered: "Session | None" = None
+
+
+@dataclass(slots=True, frozen=True)
+class Session:
+    """What a sender's messages so far said that later ones leave out. `known` holds plain values for JSON and changes
+    seldom; `seq` is the counter of the newest message."""
+
+    known: Mapping[str, Any]
+    seq: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -110,14 +122,19 @@ class DeviceConfig:
 
 @dataclass(slots=True)
 class Decoded:
-    """What became of one envelope. `reason` and `detail` explain a disposition other than readings."""
+    """What became of one envelope. `reason` and `detail` explain a disposition other than readings.
+
+    `session` is what to remember of the sender from now on (None: as before); `fault` says why what is remembered does
+    not fit the message, so that the sender should be asked to begin anew (`EnvelopeAdapter.restart`).
+    """
 
     disposition: Disposition
     readings: list[MeterReading] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     reason: str | None = None
     detail: str | None = None
-    notes: list[str] = field(default_factory=list)
+    session: Session | None = None
+    fault: str | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -125,7 +142,8 @@ class EnvelopeAdapter:
     """One network's or publisher's format.
 
     `topics` are the MQTT filters it is usually published under; `recognises(topic, payload)` is a cheap test;
-    `read(topic, payload)` gives the envelopes in it or raises Malformed.
+    `read(topic, payload)` gives the envelopes in it or raises Malformed. `restart(session, at)` is the message (topic,
+    payload) that asks a sender to say again what later messages leave out; None where nothing of the kind exists.
     """
 
     name: str
@@ -133,6 +151,7 @@ class EnvelopeAdapter:
     topics: tuple[str, ...]
     recognises: Callable[[str, bytes], bool]
     read: Callable[[str, bytes], list[Envelope]]
+    restart: Callable[[str, datetime], tuple[str, bytes]] | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import paho.mqtt.client as mqtt
 import psycopg
 import structlog
+from paho.mqtt import MQTTException
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -27,6 +28,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from hub import publish
 from hub.db import Database, shown
 from hub.errors import ConfigurationError
 from hub.metering import decode, readings
@@ -361,7 +363,8 @@ class Ingest:
         for _ in range(5):
             try:
                 with self.database.transaction() as session:
-                    readings.receive(session, messages)
+                    batch = readings.receive(session, messages)
+                self._ask(batch.asks)
                 return
             except (psycopg.Error, DBAPIError, PoolTimeout) as error:
                 state = _sqlstate(error)
@@ -378,6 +381,16 @@ class Ingest:
             return
         for message in messages:
             self._commit([message])
+
+    def _ask(self, asks: list[tuple[str, bytes]]) -> None:
+        """Ask senders to begin anew (a Sparkplug rebirth); who is not reached is asked at the next fault."""
+        if not asks:
+            return
+        try:
+            publish.send(self.mqtt_url, [publish.Outgoing(topic, payload, 0) for topic, payload in asks])
+            log.info("asked senders to begin anew", topics=[topic for topic, _ in asks][:20])
+        except (OSError, ValueError, MQTTException) as error:
+            log.warning("senders could not be asked to begin anew", error=type(error).__name__)
 
     def _keep_only(self, message: Message) -> None:
         """A message that our own code stumbles over is kept as it came and put aside."""

@@ -80,6 +80,17 @@ def _unit_in(name: str, words: tuple[str, ...]) -> str | None:
     return canonical(tail[1]) if tail else None
 
 
+def says_reverse(name: str) -> bool:
+    """Whether a name speaks of water that flowed back."""
+    return bool(_REVERSE & set(_words(name)))
+
+
+def stated(name: str) -> tuple[str, str] | None:
+    """(register, unit) that a member's name states by itself, or None."""
+    found = _member(name, None, {})
+    return (found.register, found.unit) if found is not None and found.unit is not None else None
+
+
 def _member(name: str, value: Any, fields: dict[str, Any]) -> _Found | None:
     words = _words(name)
     plain = "".join(words)

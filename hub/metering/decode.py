@@ -93,6 +93,14 @@ def decode_envelope(envelope: Envelope, config: DeviceConfig) -> tuple[str | Non
         )
 
 
+def restart(envelope: Envelope, at: datetime) -> tuple[str, bytes] | None:
+    """The message (topic, payload) that asks the envelope's sender to begin anew; None where its network has none."""
+    adapter = meters.adapter_named(envelope.network)
+    if adapter is None or adapter.restart is None or envelope.session is None:
+        return None
+    return adapter.restart(envelope.session, at)
+
+
 def dated(readings: list[MeterReading], received_at: datetime | None) -> list[MeterReading]:
     """The readings with what was "so many seconds ago" counted back from the arrival."""
     if received_at is None or all(reading.age_s is None for reading in readings):

@@ -18,7 +18,7 @@ from adapters.contracts import Decoded, DeviceConfig, Envelope, MeterReading, Re
 from hub import changes
 from hub.db import raw_of
 from hub.errors import storable_text
-from hub.metering import arrivals, booking, decode, devices, ledger, partitions
+from hub.metering import arrivals, booking, decode, devices, ledger, partitions, sessions
 from hub.metering.booking import Registry, Row
 from hub.metering.ledger import Message
 
@@ -37,11 +37,15 @@ class Result:
 
 @dataclass(slots=True)
 class Batch:
-    """What became of a batch. `results` has one list per message; `repeats` counts messages already kept before."""
+    """What became of a batch. `results` has one list per message; `repeats` counts messages already kept before.
+
+    `asks` are messages (topic, payload) that ask senders to begin anew, to be published after the commit.
+    """
 
     results: list[list[Result]] = field(default_factory=list)
     dispositions: list[str] = field(default_factory=list)
     repeats: int = 0
+    asks: list[tuple[str, bytes]] = field(default_factory=list)
 
     def count(self, outcome: Kind) -> int:
         """How many readings ended so."""
@@ -81,14 +85,16 @@ def receive(session: Session, messages: Sequence[Message], *, live: bool = True)
     `live` readings are held against the time of their arrival; imports (`live=False`) may be of any past date.
     """
     opened = _arrivals(session, messages)
-    _decode(session, opened)
+    senders = _decode(session, opened, live=True)
     registry = _registry(session, opened)
     for one in opened:
         _judge(one, registry, live)
     _forget_repeats(session, opened)
     kept = [one for one in opened if not one.skipped]
     _keep_raw(session, kept)
+    sessions.save(raw_of(session), senders)
     batch = Batch(results=[[] for _ in messages], dispositions=["repeated"] * len(messages))
+    batch.asks = list(senders.asks.values())
     _book(session, kept, batch, replay=False)
     for one in opened:
         if not one.skipped:
@@ -170,8 +176,11 @@ def _arrivals(session: Session, messages: Sequence[Message]) -> list[_Opened]:
     return opened
 
 
-def _decode(session: Session, opened: Iterable[_Opened]) -> None:
-    """Open every message, then decode its envelopes with what the registry says of their devices."""
+def _decode(session: Session, opened: Sequence[_Opened], *, live: bool = False) -> sessions.Sessions:
+    """Open every message, then decode its envelopes with what registry and memory say of their devices and senders.
+
+    Only `live` messages, in order of arrival, teach the memory anything.
+    """
     wanted: set[str] = set()
     for one in opened:
         limit = decode.MAX_MQTT_BYTES if one.message.source.startswith("mqtt:") else decode.MAX_BATCH_BYTES
@@ -182,12 +191,14 @@ def _decode(session: Session, opened: Iterable[_Opened]) -> None:
         for envelope in found.envelopes:
             wanted.update(devices.key(name) for name in (envelope.device, *envelope.aliases) if name)
     known = devices.profiles(raw_of(session), wanted)
+    senders = sessions.load(raw_of(session), (envelope for one in opened for envelope in one.envelopes), live=live)
     for one in opened:
         if one.reason is None:
-            _decode_one(one, known)
+            _decode_one(one, known, senders)
+    return senders
 
 
-def _decode_one(one: _Opened, known: dict[str, list[devices.Profile]]) -> None:
+def _decode_one(one: _Opened, known: dict[str, list[devices.Profile]], senders: sessions.Sessions) -> None:
     dispositions: list[tuple[str, Decoded]] = []
     for envelope in one.envelopes:
         if envelope.aliases and envelope.device and devices.key(envelope.device) not in known:
@@ -198,7 +209,11 @@ def _decode_one(one: _Opened, known: dict[str, list[devices.Profile]]) -> None:
         config = next((entry.decoding() for entry in entries if entry.covers(at)), DeviceConfig())
         if envelope.device:
             one.devices.add(devices.key(envelope.device))
+        if envelope.session is not None:
+            envelope.remembered = senders.of(envelope, one.received_at)
         _, decoded = decode.decode_envelope(envelope, config)
+        if envelope.session is not None:
+            senders.note(envelope, decoded, one.received_at, redelivered=one.message.redelivered)
         decoded.readings = decode.dated(decoded.readings, one.received_at)
         base = len(one.readings)
         one.readings += [reading for reading in decoded.readings if not booking.is_alarm(reading)]

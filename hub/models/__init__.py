@@ -12,6 +12,7 @@ from hub.models.messages import (
     OutboundMessage,
 )
 from hub.models.metering import (
+    AdapterSession,
     BalanceRevision,
     BilledConsumption,
     Device,
@@ -42,6 +43,7 @@ from hub.models.work import Charge, IdempotencyKey, MutationReceipt, OrderExcept
 __all__ = [
     "Account",
     "AccountFact",
+    "AdapterSession",
     "Alarm",
     "ApiToken",
     "Arrival",

@@ -178,6 +178,22 @@ class Reading(Base):
     repeats: Mapped[int] = mapped_column(server_default="0")
 
 
+class AdapterSession(Base):
+    """What a sender said at one beginning that its later messages leave out (a Sparkplug B node's births).
+
+    `session` is its name among those of all networks, `seq` the counter of its newest message, `asked_at` when it was
+    asked to begin anew.
+    """
+
+    __tablename__ = "adapter_session"
+
+    session: Mapped[Str] = mapped_column(primary_key=True)
+    since: Mapped[Instant] = mapped_column(primary_key=True)
+    known: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    seq: Mapped[int | None] = mapped_column(BigInteger)
+    asked_at: Mapped[Instant | None]
+
+
 class Quarantine(Base):
     """A reading or message that could not be trusted: kept with its reason until a person replays or dismisses it."""
 

@@ -4,14 +4,10 @@ Marks the gaps as asked in a transaction of its own, then publishes: a request t
 after twice as long. What the gateway sends again closes the gap by itself.
 """
 
-import ssl
-from urllib.parse import unquote, urlsplit
-
 import orjson
 import structlog
-from paho.mqtt import publish
-from paho.mqtt.client import MQTTv5
 
+from hub import publish
 from hub.db import Database
 from hub.metering import network
 from hub.models import SequenceGap
@@ -27,26 +23,12 @@ def ask_for_missing(database: Database, settings: Settings) -> None:
     with database.transaction() as session:
         messages = [request(gap) for gap in network.to_ask(session)]
     if messages:
-        _publish(settings.mqtt_url.get_secret_value(), messages)
+        publish.send(settings.mqtt_url.get_secret_value(), messages)
         log.info("asked gateways to send again", gaps=len(messages))
 
 
-def request(gap: SequenceGap) -> dict[str, object]:
+def request(gap: SequenceGap) -> publish.Outgoing:
     """The message that asks for a gap; `device` is null where the gateway's own counter has the gap."""
     device = gap.subject if gap.kind == "device" else None
     body = {"device": device, "first": gap.first_missing, "last": gap.last_missing}
-    return {"topic": f"{gap.gateway or gap.subject}/resend", "payload": orjson.dumps(body), "qos": 1}
-
-
-def _publish(url: str, messages: list[dict[str, object]]) -> None:
-    parts = urlsplit(url)
-    secure = parts.scheme in ("mqtts", "ssl")
-    login = {"username": unquote(parts.username), "password": unquote(parts.password or "")} if parts.username else None
-    publish.multiple(
-        messages,  # type: ignore[arg-type]
-        hostname=parts.hostname or "localhost",
-        port=parts.port or (8883 if secure else 1883),
-        auth=login,  # type: ignore[arg-type]
-        tls=ssl.create_default_context() if secure else None,  # type: ignore[arg-type]
-        protocol=MQTTv5,
-    )
+    return publish.Outgoing(f"{gap.gateway or gap.subject}/resend", orjson.dumps(body))
