@@ -221,7 +221,8 @@ def _read_ogr(source: str, layer: str | None, format_name: str) -> Features:
 def _unreadable(format_name: str, error: Exception) -> BadInput:
     # GDAL's sentence may carry the server's own path
     reason = str(error).split(":")[-1].strip().split("\n")[0]
-    return BadInput(f"The {format_name} cannot be read: {reason[:200]}.", remedy="Export the layer again.")
+    told = "" if "path" in reason or "/" in reason else f": {reason[:200]}"
+    return BadInput(f"The {format_name} cannot be read{told}.", remedy="Check it in a map program and export it again.")
 
 
 def _python_values(column: Any) -> list[Any]:

@@ -8,6 +8,7 @@ import re
 from typing import Any, ClassVar
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+DEEPEST = 64
 
 
 class CurbstopError(Exception):
@@ -34,8 +35,8 @@ class CurbstopError(Exception):
         self.extra: dict[str, Any] = dict(extra)
         if field is not None:
             self.extra["field"] = field
-        if value is not None:
-            self.extra["value"] = value
+        if value is not None and (shown := _shown(value)) is not None:
+            self.extra["value"] = shown
         if remedy is not None:
             self.extra["remedy"] = remedy
 
@@ -128,6 +129,14 @@ class ConfigurationError(CurbstopError):
     kind, title = "configuration", "The configuration cannot work"
 
 
+def _shown(value: Any) -> Any:
+    """A refused value as an answer can repeat it; None for one that no JSON reader would take."""
+    try:
+        return storable(value)
+    except BadInput:
+        return None
+
+
 def storable_text(text: str) -> str:
     """`text` as PostgreSQL can keep it: NUL and lone surrogates, which JSON may carry, become U+FFFD."""
     if "\x00" not in text and not _SURROGATE.search(text):
@@ -135,12 +144,20 @@ def storable_text(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text.replace("\x00", "\ufffd"))
 
 
-def storable(value: Any) -> Any:
-    """A JSON value with every text in it, keys included, passed through `storable_text`."""
+def storable(value: Any, depth: int = 0) -> Any:
+    """A JSON value as it can be kept: every text in it, keys included, passed through `storable_text`.
+
+    Raises BadInput for an integer of more than 64 bits, which not every reader of JSON takes, and for a value nested
+    more than 64 levels deep.
+    """
     if isinstance(value, str):
         return storable_text(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise BadInput("A whole number is too large.", remedy="Whole numbers have 64 bits; write longer ones as text.")
+    if depth > DEEPEST and isinstance(value, dict | list | tuple):
+        raise BadInput(f"A value is nested more than {DEEPEST} levels deep.", remedy="Send a flatter value.")
     if isinstance(value, dict):
-        return {storable(k): storable(v) for k, v in value.items()}
+        return {storable(k): storable(v, depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [storable(v) for v in value]
+        return [storable(v, depth + 1) for v in value]
     return value

@@ -78,9 +78,12 @@ def _undo_late_cut(session: Session, known: AccountFacts, point: str) -> UUID | 
     order = session.get(WorkOrder, valve.order_id) if valve.order_id else None
     if order is None or valve.since is None:
         return None
-    stops = [word.stamp.at for fact in (accounts.RESTORED, accounts.SETTLED) if (word := known.word(fact))]
-    stops += [known.words[accounts.HOLD + hold.kind].stamp.at for hold in known.holds]
-    if not any(order.opened_at <= at <= valve.since for at in stops):
+    wish = known.word(accounts.DELINQUENCY)
+    words = [word for fact in (accounts.RESTORED, accounts.SETTLED) if (word := known.word(fact))]
+    stops = [word.stamp.at for word in words if wish is None or word.stamp.newer_than(wish.stamp)]
+    in_force = [hold for hold in known.holds if hold.until is None or hold.until > valve.since]
+    stops += [known.words[accounts.HOLD + hold.kind].stamp.at for hold in in_force]
+    if not any(at <= valve.since for at in stops):
         return None
     invoicing.reverse_all(session, order, at=clock.now(session))
     return order.id

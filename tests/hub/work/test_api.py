@@ -164,6 +164,27 @@ def test_what_cannot_be_taken_is_named(desk: Desk) -> None:
         assert desk.http.get(f"/api/v1/work-orders/{path}").status_code == 404, path
 
 
+@pytest.mark.parametrize("depth", [65, 300, 900, 100_000])
+def test_no_depth_of_a_body_makes_the_hub_stumble(desk: Desk, depth: int) -> None:
+    nested = b"[" * depth + b"]" * depth
+    order = desk.open()
+    desk.do(order["id"], "assign", {"crew": "North"})
+    for path, body in (
+        (f"work-orders/{order['id']}/complete", b'{"answers": {"code": "confirmed", "more": %s}}'),
+        ("crews", b'{"name": "East", "shifts": [{"a": %s}]}'),
+    ):
+        headers = {"If-Match": "*", "Content-Type": "application/json"}
+        answer = desk.http.post(f"/api/v1/{path}", content=body % nested, headers=headers)
+        assert answer.status_code in (400, 422), (path, answer.status_code)
+
+
+def test_whole_numbers_beyond_64_bits_are_refused(desk: Desk) -> None:
+    for shifts in ([{"a": 2**63}], [{"a": [-(2**63) - 1]}]):
+        refused = desk.http.post("/api/v1/crews", json={"name": "East", "shifts": shifts})
+        assert (refused.status_code, "too large" in refused.json()["detail"]) == (422, True)
+    assert desk.http.post("/api/v1/crews", json={"name": "East", "shifts": [{"a": 2**63 - 1}]}).status_code == 201
+
+
 def test_bodies_may_be_spelled_in_several_ways(desk: Desk) -> None:
     placed = desk.http.post("/api/v1/work-orders", json={"type": "reread", "position": {"lon": 0.25, "lat": 0.25}})
     assert placed.status_code == 201 and placed.json()["position"] == [0.25, 0.25]
