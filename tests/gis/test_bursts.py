@@ -1,0 +1,132 @@
+"""Leaks in a zone's inflow: found, sized, dated and closed; what is no leak is not named."""
+
+import json
+import math
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from gis.bursts import Detector, least_variance_weights, local_hours
+
+FIRST = date(2026, 1, 5)
+START = datetime.fromisoformat("2026-01-05")
+DAYS = 120
+
+
+def inflow(days: int = DAYS, seed: int = 5, noise: float = 0.03) -> np.ndarray:
+    """Hourly m³/h of a zone of some 40: days and nights, livelier weekends, weather that scales all hours of a day."""
+    random = np.random.default_rng(seed)
+    hour, day = np.arange(days * 24) % 24, np.arange(days * 24) // 24
+    shape = np.array([3, 2, 2, 2, 3, 6, 12, 15, 13, 12, 11, 11, 12, 12, 11, 10, 10, 11, 13, 15, 14, 11, 8, 5])[hour] / 9
+    weekend = np.where(day % 7 >= 5, 1.1, 1.0)
+    weather = np.repeat(1 + random.normal(0, 0.05, days), 24)
+    return 30 * shape * weekend * weather * (1 + random.normal(0, noise, days * 24)) + 6
+
+
+def events(flow: np.ndarray) -> list:
+    return Detector(FIRST).feed(flow)
+
+
+def at(day: float) -> datetime:
+    return START + timedelta(days=day)
+
+
+def test_quiet_years_raise_nothing() -> None:
+    assert [found for seed in range(3) for found in events(inflow(365, seed))] == []
+
+
+def test_a_burst_is_found_within_hours_sized_and_dated() -> None:
+    flow = inflow()
+    flow[80 * 24 + 14 :] += 12
+    (event,) = events(flow)
+    assert event.kind == "burst"
+    assert event.detected_at - at(80 + 14 / 24) <= timedelta(hours=24)
+    assert abs(event.onset_at - at(80 + 14 / 24)) <= timedelta(hours=6)
+    assert event.low_m3h < 12 < event.high_m3h
+    assert event.status == "open"
+
+
+def test_a_growing_leak_is_one_event_with_updates() -> None:
+    flow = inflow()
+    growth = np.clip((np.arange(DAYS * 24) - 60 * 24) / (30 * 24), 0, 1) ** 2
+    (event,) = events(flow + 20 * growth)
+    assert at(63) < event.detected_at < at(80)
+    assert event.updates > 0
+    assert event.size_m3h == pytest.approx(20, rel=0.25)
+
+
+def test_a_repair_closes_the_event_and_the_next_leak_is_a_new_one() -> None:
+    flow = inflow()
+    flow[60 * 24 : 75 * 24] += 12
+    flow[85 * 24 :] += 12
+    first, second = events(flow)
+    assert first.status == "closed"
+    assert first.closed_at is not None
+    assert at(75) < first.closed_at <= at(77)
+    assert second.status == "open"
+    assert at(85) < second.detected_at <= at(86.1)
+
+
+def test_a_second_burst_while_one_runs_is_an_event_of_its_own() -> None:
+    flow = inflow()
+    flow[60 * 24 :] += 10
+    flow[68 * 24 + 10 :] += 15
+    first, second = events(flow)
+    assert second.detected_at - at(68 + 10 / 24) <= timedelta(days=1.5)
+    assert second.size_m3h == pytest.approx(15, rel=0.25)
+    assert first.size_m3h == pytest.approx(10, rel=0.25)
+
+
+def test_weather_holidays_flushing_and_gaps_do_not_cry_wolf() -> None:
+    flow = inflow()
+    flow[70 * 24 : 80 * 24] *= 1.15  # ten hot days: every hour of use by a part more, not by the same volume
+    flow[90 * 24 + 9] += 60  # an hour of flushing
+    flow[95 * 24 : 97 * 24] = math.nan
+    flow[100 * 24 + 3 : 100 * 24 + 9] = math.nan
+    assert events(flow) == []
+
+
+def test_hour_by_hour_and_all_at_once_agree() -> None:
+    flow = inflow(90)
+    flow[60 * 24 :] += 12
+    whole, parts = Detector(FIRST), Detector(FIRST)
+    whole.feed(flow)
+    for start in range(0, len(flow), 7):
+        parts.feed(flow[start : start + 7])
+    assert [event.detected_at for event in parts.events] == [event.detected_at for event in whole.events]
+
+
+def test_a_detector_goes_on_from_its_stored_state() -> None:
+    flow = inflow(90)
+    flow[60 * 24 :] += 12
+    whole, before = Detector(FIRST), Detector(FIRST)
+    whole.feed(flow)
+    before.feed(flow[: 60 * 24 + 17])
+    after = Detector.from_state(json.loads(json.dumps(before.to_state())))
+    after.feed(flow[60 * 24 + 17 :])
+    assert after.events == whole.events
+
+
+def test_weights_prefer_the_quiet_hours_and_ignore_a_constant_flow() -> None:
+    random = np.random.default_rng(1)
+    noise = random.normal(0, np.where(np.arange(24) < 5, 1.0, 6.0), (60, 24))
+    weights = least_variance_weights(noise, 0.5)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[:5].sum() > 0.7
+    assert (weights >= 0).all()
+
+
+def test_local_hours_of_both_changes_of_clocks() -> None:
+    rome = ZoneInfo("Europe/Rome")
+    first = datetime(2026, 3, 28, 23, tzinfo=ZoneInfo("UTC"))
+    day, flow = local_hours([first + timedelta(hours=i) for i in range(23)], [1.0] * 23, rome)
+    assert day == date(2026, 3, 29)
+    assert len(flow) == 24
+    assert np.isnan(flow[2])
+    assert np.isnan(flow).sum() == 1
+    first = datetime(2026, 10, 24, 22, tzinfo=ZoneInfo("UTC"))
+    _, flow = local_hours([first + timedelta(hours=i) for i in range(25)], [float(i) for i in range(25)], rome)
+    assert len(flow) == 24
+    assert flow[2] == 2.5
