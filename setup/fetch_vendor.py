@@ -66,6 +66,20 @@ PACKAGES = [
             "LICENSE": "inter/LICENSE",
         },
     ),
+    Package("echarts", "6.1.0", "Apache-2.0", {"LICENSE": "echarts/LICENSE", "NOTICE": "echarts/NOTICE"}),
+    Package("zrender", "6.1.0", "BSD-3-Clause", {"LICENSE": "echarts/LICENSE-zrender"}),
+    Package("tslib", "2.3.0", "0BSD"),
+    # TrueType, for the PDFs that the hub writes: the browser's fonts cannot be embedded there.
+    Package(
+        "dejavu-fonts-ttf",
+        "2.37.3",
+        "Bitstream-Vera AND public domain",
+        {
+            "ttf/DejaVuSans.ttf": "dejavu/DejaVuSans.ttf",
+            "ttf/DejaVuSans-Bold.ttf": "dejavu/DejaVuSans-Bold.ttf",
+            "LICENSE": "dejavu/LICENSE",
+        },
+    ),
     Package(
         "axe-core",
         "4.14.1",
@@ -91,6 +105,22 @@ export { ifDefined } from "lit/directives/if-defined.js";
 export { live } from "lit/directives/live.js";
 export { keyed } from "lit/directives/keyed.js";
 export { ref, createRef } from "lit/directives/ref.js";
+"""
+
+# What the pages' charts use of ECharts, drawn as SVG: it prints as lines, and screen readers can be told of it.
+ECHARTS_ENTRY = """
+import * as echarts from "echarts/core";
+import { BarChart, LineChart, ScatterChart, CustomChart } from "echarts/charts";
+import {
+  AriaComponent, DataZoomComponent, GridComponent, LegendComponent, MarkAreaComponent, MarkLineComponent,
+  MarkPointComponent, TitleComponent, TooltipComponent,
+} from "echarts/components";
+import { SVGRenderer } from "echarts/renderers";
+echarts.use([
+  BarChart, LineChart, ScatterChart, CustomChart, AriaComponent, DataZoomComponent, GridComponent, LegendComponent,
+  MarkAreaComponent, MarkLineComponent, MarkPointComponent, TitleComponent, TooltipComponent, SVGRenderer,
+]);
+export const { init, format, time, graphic } = echarts;
 """
 
 
@@ -122,10 +152,10 @@ def unpack(tarball: Path, target: Path) -> None:
     shutil.rmtree(target.parent / f"{target.name}.tmp")
 
 
-def bundle_lit(modules: Path, esbuild: Path, out: Path) -> None:
-    """One minified ES module with Lit and the directives we use."""
-    entry = modules.parent / "lit-entry.js"
-    entry.write_text(LIT_ENTRY)
+def bundle(text: str, modules: Path, esbuild: Path, out: Path) -> None:
+    """One minified ES module of what the entry `text` exports."""
+    entry = modules.parent / f"{out.stem}-entry.js"
+    entry.write_text(text)
     out.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(
         [
@@ -193,7 +223,8 @@ def main() -> int:
             for source, target in package.files.items():
                 (base / target).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(modules / package.name / source, base / target)
-        bundle_lit(modules, modules / bundler_name / "bin/esbuild", VENDOR / "lit/lit.js")
+        for text, out in ((LIT_ENTRY, "lit/lit.js"), (ECHARTS_ENTRY, "echarts/echarts.js")):
+            bundle(text, modules, modules / bundler_name / "bin/esbuild", VENDOR / out)
         files = {
             str(path.relative_to(ROOT)): sha256(path)
             for folder in (VENDOR, TEST_VENDOR)
