@@ -4,14 +4,14 @@ import re
 from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 from sqlalchemy import text
 
 from gis import audit
 from hub.auth import Principal
 from hub.errors import BadInput
-from hub.leakage import balances
+from hub.leakage import balances, exports
 from hub.web import Config, Json, Tx, allow
 
 router = APIRouter(prefix="/api/v1", tags=["water loss"])
@@ -100,13 +100,19 @@ def get_water_balance(
     begins: FromDay,
     to: ToDay,
     defaults: DefaultsOf = None,
+    format: Annotated[str, Query(description="json, csv, xlsx, html, pdf or geojson")] = "json",
     who: Principal = allow(*READERS),
-) -> Json:
-    """The balances of all zones and of the whole system over local days [from, to)."""
+) -> Response:
+    """The balances of all zones and of the whole system over local days [from, to), as JSON or as a file."""
     first, last = local_day(begins, "from"), local_day(to, "to")
     assumptions = balances.assumed(config, defaults)
     found = balances.report(session, first, last, zone=config.zone, actor=who.actor, assumptions=assumptions)
-    return Json(balances.table(found, first, last))
+    if format == "json":
+        return Json(balances.table(found, first, last))
+    body = exports.written(session, found, first, last, format=format, utility=config.utility_name)
+    name = f"water-balance-{first}-{last}.{format}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'} if format != "html" else {}
+    return Response(body, media_type=exports.MEDIA_TYPES[format], headers=headers)
 
 
 @router.post("/water-balance/audit")

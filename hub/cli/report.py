@@ -16,7 +16,7 @@ from gis import audit
 from hub.cli.people import ACTOR
 from hub.cli.transaction import command_transaction
 from hub.errors import BadInput
-from hub.leakage import balances, tables
+from hub.leakage import balances, exports
 from hub.settings import load
 
 
@@ -25,7 +25,9 @@ class Format(StrEnum):
 
     json = "json"
     csv = "csv"
+    xlsx = "xlsx"
     html = "html"
+    pdf = "pdf"
     geojson = "geojson"
 
 
@@ -46,7 +48,7 @@ def water_balance(
     begins: FromOption,
     to: ToOption,
     zone: Annotated[str | None, typer.Option(help="Code of one zone; default: all, and the whole system.")] = None,
-    format: Annotated[Format, typer.Option(help="json, csv, html or geojson.")] = Format.json,
+    format: Annotated[Format, typer.Option(help="json, csv, xlsx, html, pdf or geojson.")] = Format.json,
     defaults: Annotated[
         str | None, typer.Option(help="Shares for what nobody measured: none, fwas_v5, fwas_v6; default: the setting.")
     ] = None,
@@ -58,6 +60,8 @@ def water_balance(
     """
     first, last = day(begins, "--from"), day(to, "--to")
     settings = load()
+    if format in (Format.xlsx, Format.pdf) and output is None and sys.stdout.isatty():
+        raise BadInput(f"A terminal cannot show {format}.", field="--format", remedy="Name a file with -o.")
     with command_transaction(settings) as session:
         found = balances.report(
             session,
@@ -68,15 +72,7 @@ def water_balance(
             codes=None if zone is None else [zone],
             assumptions=balances.assumed(settings, defaults),
         )
-        if format is Format.json:
-            document = balances.table(found, first, last)
-            written = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z) + b"\n"
-        elif format is Format.csv:
-            written = tables.as_csv(found).encode()
-        elif format is Format.html:
-            written = tables.as_html(found, first, last, utility=settings.utility_name).encode()
-        else:
-            written = tables.as_geojson(session, found) + b"\n"
+        written = exports.written(session, found, first, last, format=format, utility=settings.utility_name)
     put(written, output)
 
 

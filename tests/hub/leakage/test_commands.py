@@ -54,7 +54,7 @@ def test_what_cannot_be_reported() -> None:
     assert "is not a day" in run("report", "water-balance", "--from", "May", "--to", "2026-02-01", code=1)
     assert "has no day in it" in run("report", "water-balance", "--from", "2026-02-01", "--to", "2026-01-01", code=1)
     assert "There is no zone" in run("report", "water-balance", *PERIOD, "--zone", "Q", code=1)
-    assert "pdf" in run("report", "water-balance", *PERIOD, "--format", "pdf", code=2)
+    assert "pdf" in run("report", "water-balance", *PERIOD, "--format", "doc", code=2)
 
 
 def test_a_bad_file_names_its_rows(tmp_path: Path) -> None:
