@@ -46,10 +46,8 @@ lock: ## resolve pyproject.toml into the lock files (hashed, without addresses);
 	$(LOCK) --all-extras --group dev -o requirements.lock
 	$(LOCK) -c requirements.lock -o requirements-image.lock
 
-bench: setup ## side-by-side benchmarks
-	@for bench in benchmarks/*.py; do \
-	  case "$$bench" in */_*) continue;; esac; \
-	  echo "== $$bench"; $(BIN)/python -m "benchmarks.$$(basename "$$bench" .py)" || exit 1; done
+bench: setup ## side-by-side benchmarks, written into docs/benchmarks.md; BENCH=webhooks runs one
+	$(BIN)/python -m benchmarks._report $(BENCH)
 
 faults: setup ## the crash campaign: every process killed at seeded instants; ROUNDS=20, each with a seed of its own
 	@for round in $$(seq 1 $(ROUNDS)); do \

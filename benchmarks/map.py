@@ -2,7 +2,7 @@
 
 The limits: the same page of a hub without any order, and the same 50,000 orders as vector tiles, unclustered, on a page
 with nothing but the map. All three from one server and one Chromium, in turns; each load has a fresh browser context.
-Prints Markdown rows for docs/benchmarks.md; without a graphics card the figures are for comparing, not for promising.
+Without a graphics card the figures are for comparing, not for promising.
 
     python -m benchmarks.map [orders] [rounds]
 """
@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, Response
 from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy import text
 
+from benchmarks._report import spread, table
 from hub import auth, migrations
 from hub.db import Database
 from hub.private.cluster import PrivateCluster
@@ -114,21 +115,29 @@ def measure(cluster: PrivateCluster, orders: int, rounds: int) -> dict[str, list
 
 
 def main() -> None:
-    """Run the rounds and print the rows."""
+    """Run the rounds and print the table."""
     orders = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     with PrivateCluster(scratch(), sync=False) as cluster:
         migrations.upgrade(cluster.url)
         found = measure(cluster, orders, rounds)
     median = {name: statistics.median(values) for name, values in found.items()}
-    print(f"| seconds until the map stands still, median of {rounds} loads | s | to the work page |")
-    print("|---|---|---|")
-    for name, what in (
-        ("work", f"work page, {orders:,} orders clustered in the browser"),
-        ("blank", "work page, no order"),
-        ("tiles", f"bare map, {orders:,} orders as vector tiles, not clustered"),
-    ):
-        print(f"| {what} | {median[name]:.1f} | {median[name] / median['work']:.2f} |")
+    print(
+        f"Seconds from opening the page to a map that at rest, {rounds} loads each in turns, median (lowest–highest):\n"
+    )
+    print(
+        table(
+            ["page", "seconds", "of the empty page"],
+            [
+                [what, spread(found[name], ".1f"), f"{median[name] / median['blank']:.2f}"]
+                for name, what in (
+                    ("work", f"work page, {orders:,} orders, clustered in the browser"),
+                    ("blank", "the same page without any order"),
+                    ("tiles", f"bare map, {orders:,} orders as vector tiles, not clustered"),
+                )
+            ],
+        )
+    )
 
 
 if __name__ == "__main__":
