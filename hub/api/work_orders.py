@@ -83,13 +83,14 @@ Place = Annotated[tuple[Lon, Lat], BeforeValidator(_lon_lat)]
 
 
 class NewOrder(_Body):
-    """An order opened by hand: a type and a place (service point, account, meter or position)."""
+    """An order opened by hand: a type and a place (service point, account, meter, position or zone)."""
 
     type: Key
     account: Key | None = None
     service_point: Key | None = None
     meter: Key | None = None
     position: Place | None = None
+    zone: Key | None = None
     reference: Key | None = None
     not_before: Time | None = None
     due_by: Time | None = None
@@ -222,6 +223,7 @@ def open_work_order(session: Tx, body: NewOrder, who: Principal = allow(*DISPATC
         service_point=_one(body.service_point),
         meter=_one(body.meter),
         position=body.position,
+        zone=_one(body.zone),
         source_id=who.source_id,
         reference=_one(body.reference),
         not_before=body.not_before,

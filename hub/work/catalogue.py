@@ -59,7 +59,7 @@ class FormField(_Part):
 
     name: Name
     title: str
-    kind: Literal["text", "number", "integer", "yes_no", "choice"]
+    kind: Literal["text", "number", "integer", "yes_no", "choice", "time"]
     choices: list[Name] = []
     unit: str | None = None
     required_for: list[Name] = []
@@ -71,6 +71,7 @@ class Completion(_Part):
     `service`: what happened to the water (`off`, `on`, `restricted`); `valve`, `meter` and `lock` are the facts left
     behind unless the answers say otherwise, `why` their reason. `claim` makes the code a claim at the door: the work
     was not done. `read_kind` names the reading (`off`, `on`, `start`, `final`, `check`); `needs_reading` requires it.
+    `leak` says on which side of the meter a leak was found; `next` is the type of work that remains to be done.
     """
 
     code: Name
@@ -85,6 +86,8 @@ class Completion(_Part):
     read_kind: Literal["off", "on", "start", "final", "check"] | None = None
     needs_reading: bool = False
     tamper: bool = False
+    leak: Literal["customer_side", "utility_side"] | None = None
+    next: Name | None = None
     exception: str | None = None
 
 
@@ -186,6 +189,12 @@ def check(folder: Path | None = None) -> tuple[Catalogue, list[str]]:
         if found.type in types:
             mistakes.append(f"{name}: type: expected a name of its own, {found.type!r} is declared by another file")
         types[found.type] = found
+    mistakes += [
+        f"{found.type}.toml: completion.{one.code}.next: expected a work type, {one.next!r} is none"
+        for found in types.values()
+        for one in found.completion
+        if one.next is not None and one.next not in types and not mistakes
+    ]
     return types, mistakes
 
 

@@ -206,6 +206,8 @@ def _complete(session: Session, order: WorkOrder, work_type: WorkType, completio
     effects.charge(session, order, work_type, report)
     if completion.exception:
         effects.put_before_dispatcher(session, order, report.code, completion.exception, report)
+    if completion.next:
+        _open_next(session, order, completion.next, report)
     if _cuts(work_type, completion):
         if stopped is not None:
             _undo_cut(session, order, report, because=stopped["reason"])
@@ -218,6 +220,29 @@ def _complete(session: Session, order: WorkOrder, work_type: WorkType, completio
                 report,
             )
     joint_visits.complete(session, order, completion, report, reads)
+
+
+def _open_next(session: Session, order: WorkOrder, type: str, report: Report) -> None:
+    """The work that remains, where this work was done, or where the crew stood if that was a whole zone."""
+    stood = report.position or {}
+    at = (stood["lon"], stood["lat"]) if {"lon", "lat"} <= stood.keys() else None
+    place: dict[str, Any] = {"service_point": order.service_point}
+    if order.service_point is None:
+        place = {"position": at} if at is not None else opening.place_of(session, order)
+    again = opening.open_order(
+        session,
+        type=type,
+        by="hub",
+        **place,
+        account=order.account,
+        meter=order.meter,
+        source_id=order.source_id,
+        note=report.answers.get("remark"),
+        details={**opening.handed_on(order), "found_by": order.number, "found_at": report.at.isoformat()},
+        priority=order.priority,
+        follow_up_of=order.id,
+    )
+    steps.log(session, order, by="hub", verb="followed_up", detail={"follow_up": again.order.number, "how": again.how})
 
 
 def _cuts(work_type: WorkType, completion: Completion) -> bool:

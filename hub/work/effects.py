@@ -115,6 +115,9 @@ def change_place(session: Session, order: WorkOrder, completion: Completion, rep
         )
     elif completion.service == "on":
         steps.owe(session, order, "service.restored", code=report.code, valve="open", at=report.at)
+    if completion.leak:
+        answers = {name: value for name, value in report.answers.items() if name not in ("code", "remark", "reading")}
+        steps.owe(session, order, "leak.confirmed", code=report.code, side=completion.leak, found=answers, at=report.at)
     if completion.tamper:
         steps.owe(
             session,

@@ -4,6 +4,7 @@ Pure: writes nothing. The schema is published at `GET /api/v1/work-types/{type}`
 whether it comes from a crew's device, over the radio or from paper.
 """
 
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,8 @@ from hub.errors import BadInput, storable
 from hub.work.catalogue import UNABLE_CODES, VALVE_STATES, FormField, WorkType
 
 UNITS = ("m3", "l", "gal", "kgal", "cf", "ccf")
+# RFC 3339 with its offset, of this century
+TIME = r"^20\d\d-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$"
 DECIMAL = r"^\d{1,15}(\.\d{1,9})?$"
 
 READING: dict[str, Any] = {
@@ -115,10 +118,20 @@ def check_answers(work_type: WorkType, answers: Any) -> dict[str, Any]:
     for field in work_type.field:
         if field.kind == "number" and field.name in kept:
             kept[field.name] = format(decimal_of(kept[field.name], f"answers.{field.name}"), "f")
+        if field.kind == "time" and field.name in kept:
+            kept[field.name] = _instant(kept[field.name], f"answers.{field.name}")
     if "reading" in kept:
         value = decimal_of(kept["reading"]["value"], "answers.reading.value")
         kept["reading"] = {**kept["reading"], "value": format(value, "f")}
     return kept
+
+
+def _instant(value: str, field: str) -> str:
+    """A time as RFC 3339 in UTC. Raises BadInput for a day that no month has."""
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC).isoformat()
+    except ValueError:
+        raise BadInput(f"{field} is no time.", field=field, value=value, remedy="Send 2026-01-31T12:00:00Z.") from None
 
 
 def decimal_of(value: Any, field: str) -> Decimal:
@@ -146,6 +159,7 @@ def _property(field: FormField) -> dict[str, Any]:
         "integer": {"type": "integer", "minimum": 0, "maximum": 1_000_000_000},
         "yes_no": {"type": "boolean"},
         "choice": {"type": "string", "enum": field.choices},
+        "time": {"type": "string", "format": "date-time", "pattern": TIME},
     }
     return {"title": field.title, **shapes[field.kind], **({"x-unit": field.unit} if field.unit else {})}
 

@@ -44,6 +44,7 @@ class _Request:
     service_point: str | None
     meter: str | None
     position: tuple[float, float] | None
+    zone: str | None
     source_id: UUID | None
     event_id: UUID | None
     reference: str | None
@@ -68,6 +69,7 @@ def open_order(
     service_point: str | None = None,
     meter: str | None = None,
     position: tuple[float, float] | None = None,
+    zone: str | None = None,
     source_id: UUID | None = None,
     event_id: UUID | None = None,
     reference: str | None = None,
@@ -84,18 +86,18 @@ def open_order(
 ) -> Opened:
     """Open work of `type`, or join it to the order that is open for the same place and purpose.
 
-    The target is a service point, an account (then: where it lives), a meter (then: where it is), or a position
-    (longitude, latitude in degrees). A `reference` that an open order of this source bears moves that order's dates. A
-    shutoff that the policy does not allow now is opened `held`; `held_because` holds other work.
+    The target is a service point, an account (then: where it lives), a meter (then: where it is), a position
+    (longitude, latitude in degrees), or a whole zone. A `reference` that an open order of this source bears moves that
+    order's dates. A shutoff that the policy does not allow now is opened `held`; `held_because` holds other work.
 
     Raises NotFound for an unknown type, place or account, BadInput for no place at all, and Conflict when another
     account's order of this purpose is still on the road.
     """
     kind = catalogue.work_type(type)
     _check_times({"not_before": not_before, "due_by": due_by}, appointment)
-    account, service_point = _target(session, account, service_point, meter, position)
+    account, service_point = _target(session, account, service_point, meter, position, zone)
     steps.lock_places(session, [account], [service_point])
-    _check_target(session, account, service_point, position)
+    _check_target(session, account, service_point, position, zone)
     asked = _Request(
         kind=kind,
         by=by,
@@ -103,6 +105,7 @@ def open_order(
         service_point=service_point,
         meter=meter or (places.meter_at(session, service_point) if service_point else None),
         position=position,
+        zone=zone if service_point is None and position is None else None,
         source_id=source_id,
         event_id=event_id,
         reference=reference,
@@ -130,11 +133,7 @@ def follow_up(
     details: dict[str, Any] | None = None,
 ) -> WorkOrder:
     """Open the same work again, linked to `order`; joins what is open for it already."""
-    place = None
-    if order.service_point is None:
-        where = select(func.ST_X(WorkOrder.position), func.ST_Y(WorkOrder.position)).where(WorkOrder.id == order.id)
-        lon, lat = session.execute(where).one()
-        place = (lon, lat)
+    place = {} if order.service_point is not None else place_of(session, order)
     return open_order(
         session,
         type=order.type,
@@ -142,7 +141,7 @@ def follow_up(
         account=order.account,
         service_point=order.service_point,
         meter=order.meter,
-        position=place,
+        **place,
         source_id=order.source_id,
         reference=order.reference,
         not_before=not_before,
@@ -153,6 +152,20 @@ def follow_up(
         priority=order.priority,
         follow_up_of=order.id,
     ).order
+
+
+def place_of(session: Session, order: WorkOrder) -> dict[str, Any]:
+    """Where work without a service point is, as `open_order` takes it: a whole zone, or a position."""
+    if order.details.get("target") == "zone":
+        return {"zone": order.zone}
+    where = select(func.ST_X(WorkOrder.position), func.ST_Y(WorkOrder.position)).where(WorkOrder.id == order.id)
+    lon, lat = session.execute(where).one()
+    return {"position": (lon, lat)}
+
+
+def handed_on(order: WorkOrder) -> dict[str, Any]:
+    """What other work that follows from `order` should know of why it was opened."""
+    return {name: order.details[name] for name in ("evidence", "leak_event") if name in order.details}
 
 
 def trigger(session: Session, order: WorkOrder, event_id: UUID | None, how: str) -> None:
@@ -169,17 +182,18 @@ def _target(
     service_point: str | None,
     meter: str | None,
     position: tuple[float, float] | None,
+    zone: str | None,
 ) -> tuple[str | None, str | None]:
     """(account, service point) of the work, each found from what else is known of it. Raises BadInput for no place."""
     if service_point is None and meter is not None:
         service_point = places.point_of_meter(session, meter)
     if service_point is None and account is not None and position is None:
         service_point = places.point_of_account(session, account)
-    if service_point is None and position is None:
+    if service_point is None and position is None and zone is None:
         raise BadInput(
             "It is not known where this work is.",
             field="service_point",
-            remedy="Name a service point, a meter in place, an account that lives somewhere, or a position.",
+            remedy="Name a service point, a meter in place, an account that lives somewhere, a position, or a zone.",
         )
     if account is None and service_point is not None:
         account = places.account_at(session, service_point)
@@ -199,7 +213,11 @@ def _check_times(times: dict[str, datetime | None], appointment: tuple[datetime,
 
 
 def _check_target(
-    session: Session, account: str | None, service_point: str | None, position: tuple[float, float] | None
+    session: Session,
+    account: str | None,
+    service_point: str | None,
+    position: tuple[float, float] | None,
+    zone: str | None,
 ) -> None:
     if account is not None and session.scalar(select(Account.number).where(Account.number == account)) is None:
         raise NotFound("There is no such account.", field="account", value=account)
@@ -212,6 +230,11 @@ def _check_target(
         raise BadInput(
             "The position is not on Earth.", field="position", value=position, remedy="Send [lon, lat] in degrees."
         )
+    elif position is None and zone is not None:
+        # locked, so that two who want the same zone surveyed find each other
+        found = session.scalar(select(Zone.code).where(Zone.code == zone).with_for_update(key_share=True))
+        if found is None:
+            raise NotFound("There is no such zone.", field="zone", value=zone, remedy="GET /api/v1/zones lists them.")
 
 
 def _open_order(session: Session, *conditions: Any) -> WorkOrder | None:
@@ -262,11 +285,13 @@ def _reschedule(session: Session, asked: _Request) -> Opened | None:
 
 def _join(session: Session, asked: _Request) -> Opened | None:
     """A second trigger for the same place and purpose joins the order that is open."""
-    if asked.service_point is None:
+    if asked.service_point is not None:
+        here = WorkOrder.service_point == asked.service_point
+    elif asked.zone is not None:
+        here = (WorkOrder.zone == asked.zone) & WorkOrder.service_point.is_(None)
+    else:
         return None
-    known = _open_order(
-        session, WorkOrder.service_point == asked.service_point, WorkOrder.purpose == asked.kind.purpose
-    )
+    known = _open_order(session, here, WorkOrder.purpose == asked.kind.purpose)
     if known is None:
         return None
     other = known.account != asked.account or known.type != asked.kind.type
@@ -343,7 +368,7 @@ def _open(session: Session, asked: _Request) -> Opened:
             source_id=asked.source_id,
             reference=asked.reference,
             note=asked.note,
-            details=asked.details,
+            details={**asked.details, **({"target": "zone"} if asked.zone is not None else {})},
             not_before=asked.not_before,
             due_by=asked.due_by or _due(asked, now),
             appointment_from=asked.appointment[0] if asked.appointment else None,
@@ -406,6 +431,9 @@ def _where(asked: _Request) -> dict[str, Any]:
             "position": select(ServicePoint.geometry).where(mine).scalar_subquery(),
             "zone": select(ServicePoint.zone).where(mine).scalar_subquery(),
         }
+    if asked.zone is not None:
+        middle = select(func.ST_PointOnSurface(Zone.geometry)).where(Zone.code == asked.zone).scalar_subquery()
+        return {"position": middle, "zone": asked.zone}
     assert asked.position is not None
     point = func.ST_SetSRID(func.ST_MakePoint(*asked.position), 4326)
     inner = (

@@ -10,7 +10,9 @@ from hub.cli import build
 from hub.errors import BadInput, ConfigurationError, NotFound
 from hub.work import catalogue, forms
 
-SHIPPED = ("move_in", "move_out", "reconnect", "reread", "shutoff")
+SHIPPED = (
+    "flushing", "leak_repair", "leak_survey", "move_in", "move_out", "reconnect", "reread", "shutoff",
+)  # fmt: skip
 GOOD = (catalogue.SHIPPED / "reread.toml").read_text(encoding="utf-8")
 
 

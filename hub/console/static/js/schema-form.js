@@ -28,6 +28,9 @@ export function answersOf(schema, values) {
       if (Object.keys(inner).length) answers[name] = inner;
     } else if (spec.type === "integer") {
       answers[name] = Number(value);
+    } else if (spec.format === "date-time") {
+      // typed as the clock on the wall shows it; the hub wants the offset
+      answers[name] = new Date(value).toISOString();
     } else {
       answers[name] = typeof value === "string" ? value.trim() : value;
     }
@@ -47,6 +50,9 @@ function control(id, spec, value, needed, set, wrong) {
   if (spec.type === "string" && (spec.maxLength ?? 0) > 1000)
     return html`<textarea class="input" id=${id} maxlength=${spec.maxLength} ?required=${needed} .value=${value ?? ""}
       @input=${(event) => set(event.target.value)}></textarea>`;
+  if (spec.format === "date-time")
+    return html`<input class="input" id=${id} type="datetime-local" .value=${value ?? ""} ?required=${needed}
+      aria-describedby=${described} aria-invalid=${wrong ? "true" : nothing} @input=${(event) => set(event.target.value)}>`;
   const pattern = spec.pattern ?? spec.anyOf?.find((one) => one.pattern)?.pattern;
   return html`<input class="input" id=${id} type="text" autocomplete="off" .value=${value ?? ""} ?required=${needed}
     inputmode=${spec.type === "integer" ? "numeric" : isDecimal(spec) ? "decimal" : nothing}
