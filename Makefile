@@ -6,6 +6,7 @@ WORKERS ?= 2
 TESTS ?= tests
 ROUNDS ?= 20
 CRASHES := tests/flows/test_kills.py tests/hub/worker/test_kills.py tests/hub/metering/test_ingest.py tests/hub/private
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 LOCK := uv pip compile pyproject.toml --generate-hashes --universal --no-header --no-annotate -q
 
 .PHONY: help setup demo up test check lint types imports lock-check lock bench faults
@@ -23,10 +24,10 @@ up: setup ## set up, then run the hub on this machine with its own database and 
 	$(BIN)/curbstop up
 
 test: setup ## set up, then all tests on a real PostGIS, Mosquitto and Chromium
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	$(BIN)/pytest $(PARALLEL) $(TESTS)
 
 check: setup lock-check lint types imports ## lint, types, import rules and all tests
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(TESTS)
+	$(BIN)/pytest $(PARALLEL) $(TESTS)
 
 lint:
 	$(BIN)/ruff format --check .

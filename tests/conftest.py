@@ -23,6 +23,28 @@ from hub.settings import Settings
 from hub.work import catalogue, policy
 from tests.private_servers import start_test_broker, start_test_cluster
 
+# Files that take long begin first, so that no worker of a parallel run is left alone with one of them at the end.
+LONG = (
+    "flows/test_kills.py",
+    "hub/cli/test_up.py",
+    "hub/demo/test_whole_town.py",
+    "hub/private/test_cluster.py",
+    "hub/worker/test_kills.py",
+    "browser/test_work_page.py",
+    "browser/test_pages.py",
+    "compose/test_compose.py",
+    "gis/test_ltown.py",
+    "hub/metering/test_ingest.py",
+    "hub/billing/test_door.py",
+    "hub/outbox/test_delivery.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files; the order within a file stays."""
+    turns = {Path(__file__).parent / name: turn for turn, name in enumerate(LONG)}
+    items.sort(key=lambda item: turns.get(item.path, len(turns)))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def plain_environment() -> Iterator[None]:

@@ -37,6 +37,7 @@ class BillingOffice:
         self.moody = 0
         self.seqs: dict[str, int] = {}
         self.lock = threading.Lock()
+        self.http = httpx.Client(timeout=30)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}/from-the-hub"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -98,9 +99,7 @@ class BillingOffice:
                 "webhook-signature": signature(id, stamp, body),
             }
             try:
-                answer = httpx.post(
-                    f"{self.hub}/webhooks/billing/{self.name}", content=body, headers=headers, timeout=30
-                )
+                answer = self.http.post(f"{self.hub}/webhooks/billing/{self.name}", content=body, headers=headers)
                 if answer.status_code < 500:
                     return answer
             except httpx.TransportError:
@@ -129,6 +128,7 @@ class BillingOffice:
             self.received, self.order, self.seqs, self.deliveries, self.moody = {}, [], {}, 0, 0
 
     def close(self) -> None:
-        """Stop receiving."""
+        """Stop receiving and sending."""
+        self.http.close()
         self.server.shutdown()
         self.server.server_close()

@@ -1,14 +1,15 @@
 """The hub's three processes as an operator runs them, and a way to kill them."""
 
+import contextlib
+import http.client
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-import httpx
+from tests import forks
 
 
 def free_port() -> int:
@@ -40,15 +41,11 @@ class Processes:
             "worker": ["work"],
             "ingest": ["ingest", "--name", f"ingest-{self.port}"],
         }
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.running: dict[str, ForkServerProcess] = {}
 
     def start(self, name: str) -> None:
         """Start one of web, worker, ingest."""
-        log = (self.folder / f"{name}.log").open("ab")
-        self.running[name] = subprocess.Popen(
-            [sys.executable, "-m", "hub.cli", *self.commands[name]], env=self.environment, stdout=log, stderr=log
-        )
-        log.close()
+        self.running[name] = forks.curbstop(self.commands[name], self.environment, self.folder / f"{name}.log")
 
     def start_all(self) -> None:
         """Start all three and wait until the web answers that it is ready."""
@@ -60,13 +57,18 @@ class Processes:
         """Return when the web process is ready."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            assert self.running["web"].poll() is None, self.log("web")
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.05)
+            assert self.running["web"].is_alive(), self.log("web")
+            if self._web_is_ready():
+                return
+            time.sleep(0.02)
         raise AssertionError(f"the web process is not ready:\n{self.log('web')}")
+
+    def _web_is_ready(self) -> bool:
+        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with contextlib.closing(asked), contextlib.suppress(OSError, http.client.HTTPException):
+            asked.request("GET", "/readyz")
+            return asked.getresponse().status == 200
+        return False
 
     def await_up(self, name: str, lives: int) -> None:
         """Return when a process has come up for the `lives`th time (the first start counts)."""
@@ -81,21 +83,18 @@ class Processes:
 
     def kill(self, name: str) -> None:
         """kill -9, and gone."""
-        process = self.running[name]
-        process.send_signal(signal.SIGKILL)
-        process.wait(30)
+        assert forks.end(self.running[name], signal.SIGKILL) == -signal.SIGKILL
 
     def stop(self) -> None:
         """End all politely; every process must obey."""
         for process in self.running.values():
             process.terminate()
         for name, process in self.running.items():
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
+            process.join(30)
+            if process.exitcode is None:
                 process.kill()
-                process.wait(30)
-                raise AssertionError(f"{name} does not end on SIGTERM:\n{self.log(name)}") from None
+                process.join(30)
+                raise AssertionError(f"{name} does not end on SIGTERM:\n{self.log(name)}")
 
     def log(self, name: str) -> str:
         """The last lines a process wrote."""

@@ -98,6 +98,8 @@ class Killer(threading.Thread):
                 time.sleep(self.dice.uniform(0, 1))
                 self.story.processes.kill(self.process)
                 self.kills += 1
+                if self.process == "worker":
+                    self.story.lease_time_passes()
                 self.story.processes.start(self.process)
             self.story.processes.await_up(self.process, KILLS_EACH + 1)
         except AssertionError as error:

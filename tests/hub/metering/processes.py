@@ -1,9 +1,6 @@
 """A publisher and a killable ingest process for the tests of delivery."""
 
 import json
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -16,29 +13,13 @@ from pydantic import SecretStr
 
 from hub import ingest
 from hub.settings import Settings
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["hub.ingest", "tests.hub.metering.processes"])
-
-
-def _run(settings: Settings, name: str, topics: list[str]) -> None:
-    ingest.run(settings, name, topics)
+from tests.forks import fork
 
 
 def start_ingest(database_url: str, mqtt_url: str, *, name: str, topics: list[str]) -> ForkServerProcess:
     """An ingest in a process of its own."""
     settings = Settings(database_url=SecretStr(database_url), mqtt_url=SecretStr(mqtt_url))
-    process = _FORKS.Process(target=_run, args=(settings, name, topics), daemon=True)
-    process.start()
-    return process
-
-
-def end(process: ForkServerProcess, number: int = signal.SIGTERM) -> int | None:
-    """Send a signal and wait for the end; the exit code."""
-    if process.pid and process.is_alive():
-        os.kill(process.pid, number)
-    process.join(60)
-    return process.exitcode
+    return fork(ingest.run, settings, name, topics)
 
 
 def publisher(mqtt_url: str) -> mqtt.Client:

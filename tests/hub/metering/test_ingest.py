@@ -17,7 +17,8 @@ from hub.errors import ConfigurationError
 from hub.ingest import subscriptions
 from hub.metering import devices
 from hub.private.broker import PrivateBroker
-from tests.hub.metering.processes import end, message, publish_all, publisher, reading, start_ingest, until
+from tests.forks import end
+from tests.hub.metering.processes import message, publish_all, publisher, reading, start_ingest, until
 from tests.private_servers import start_test_broker, start_test_cluster
 
 
@@ -201,7 +202,10 @@ def test_a_second_ingest_of_the_name_stands_by_and_takes_over(
     publish_all(client, names[1], [message(reading("d1", n, hour(n))) for n in range(20)])
     until(lambda: count(metered, "reading") == 20)
     with metered.transaction() as session:
-        query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+        query = (
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
         assert session.execute(text(query)).scalar_one() == 1
     end(running, signal.SIGKILL)
     publish_all(client, names[1], [message(reading("d2", n, hour(n))) for n in range(20)])

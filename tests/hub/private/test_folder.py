@@ -40,7 +40,7 @@ def test_a_running_hub_keeps_its_folder_and_a_killed_one_does_not(data_dir: Path
     )
     assert hub.stdout is not None and hub.stdout.readline() == "locked\n"
     with pytest.raises(CannotStart, match=rf"in use by `curbstop up` \(process {hub.pid}\).*CURBSTOP_DATA_DIR"):
-        FolderLock(data_dir).acquire("up", patience=30)
+        FolderLock(data_dir).acquire("up", patience=0.5)
     hub.kill()
     hub.communicate()
     FolderLock(data_dir).acquire("up")
