@@ -13,6 +13,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from adapters.contracts import Malformed
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -21,6 +23,7 @@ MAX_ITEMS = 10_000
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _OPEN, _CLOSE = frozenset("[{"), frozenset("]}")
 _LARGEST = Decimal(10) ** 15
 _SMALLEST_EXPONENT = -20
@@ -37,6 +40,35 @@ def _no_constant(word: str) -> NoReturn:
     raise Malformed("not_a_number", f"{word} is not a JSON value")
 
 
+# Reads ten times as fast but keeps the last of two equal keys without a word; see `_fast`.
+_FAST = msgspec.json.Decoder(float_hook=Decimal)
+_SPACED = (b" :", b"\t:", b"\r:", b"\n:")
+
+
+def _members(value: Any) -> int:
+    """How many members all the objects in `value` have."""
+    if type(value) is dict:
+        return len(value) + sum([_members(one) for one in value.values() if type(one) is dict or type(one) is list])
+    return sum([_members(one) for one in value if type(one) is dict or type(one) is list])
+
+
+def _fast(payload: bytes) -> Any:
+    """The JSON value in `payload`, or None where the careful reader must look.
+
+    Every member of an object is written `":` unless a space stands before its colon. So where none does, as many
+    members read as there are `":` prove that no key was given twice. Written anew, a value without escapes has one
+    `":` for each of its members, and counting those is quicker than going through it.
+    """
+    try:
+        value = _FAST.decode(payload)
+        if type(value) is not dict or any(space in payload for space in _SPACED):
+            return None
+        members = _members(value) if b"\\" in payload else msgspec.json.encode(value).count(b'":')
+    except (ValueError, TypeError, RecursionError, ArithmeticError):
+        return None
+    return value if members == payload.count(b'":') else None
+
+
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=Decimal, parse_constant=_no_constant)
 
 
@@ -47,12 +79,18 @@ def json_value(payload: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
     """
     if len(payload) > max_bytes:
         raise Malformed("too_large", f"{len(payload)} bytes; the limit is {max_bytes}")
+    flat = payload.count(b"[") + payload.count(b"{") <= MAX_DEPTH
+    if flat and (value := _fast(payload)) is not None:
+        return value
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Malformed("not_utf8", f"not UTF-8 at byte {error.start}") from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
-        raise Malformed("too_deep", f"nested more than {MAX_DEPTH} deep")
+    if not flat:
+        if _depth(text) > MAX_DEPTH:
+            raise Malformed("too_deep", f"nested more than {MAX_DEPTH} deep")
+        if (value := _fast(payload)) is not None:
+            return value
     try:
         return _DECODER.decode(text)
     except Malformed:
@@ -89,7 +127,7 @@ def text(value: Any, name: str, *, longest: int = 200) -> str:
         raise Malformed("bad_field", f"{name} is not a text")
     if len(value) > longest:
         raise Malformed("bad_field", f"{name} is longer than {longest} characters")
-    if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if not value.isprintable() and ("\x00" in value or _SURROGATE.search(value)):
         raise Malformed("bad_field", f"{name} holds characters that are no text")
     return value.strip()
 

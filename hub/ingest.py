@@ -5,26 +5,21 @@ a batch, commits it and acknowledges it in order of arrival, unless the connecti
 database is away the process leaves the broker, which keeps the messages, and comes back when it can commit again.
 """
 
+import gc
 import os
+import re
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, NamedTuple
 
-import paho.mqtt.client as mqtt
 import psycopg
 import structlog
 from paho.mqtt import MQTTException
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -32,8 +27,10 @@ from hub import publish
 from hub.db import Database, shown
 from hub.errors import ConfigurationError
 from hub.metering import decode, readings
+from hub.metering.known import Known
 from hub.metering.ledger import Message
 from hub.settings import Settings
+from hub.subscriber import Arrived, Subscriber, Taker
 
 log = structlog.get_logger()
 
@@ -45,6 +42,8 @@ LONGEST_LINGER_S = 0.2
 # What the broker may send ahead of our acknowledgements: it bounds the queue, and with it memory.
 RECEIVE_MAXIMUM = 4_000
 QUEUE_BYTES = 64 * 2**20
+# What a queued message costs beside its bytes.
+MESSAGE_BYTES = 600
 MAX_PACKET_BYTES = 2**20
 SESSION_EXPIRY_S = 30 * 86_400
 KEEPALIVE_S = 30
@@ -67,9 +66,16 @@ class Subscription:
     filter: str
     adapter: str | None
 
+    def pattern(self) -> "re.Pattern[str]":
+        """The topics it stands for."""
+        head, rest = (self.filter[:-2], "(/.*)?") if self.filter.endswith("/#") else (self.filter, "")
+        levels = (".*" if level == "#" else "[^/]*" if level == "+" else re.escape(level) for level in head.split("/"))
+        return re.compile("/".join(levels) + rest, re.DOTALL)
 
-@dataclass(slots=True)
-class _Delivery:
+
+class Delivery(NamedTuple):
+    """A message, its packet id and which connection (counted) it came over."""
+
     mid: int
     generation: int
     message: Message
@@ -122,27 +128,26 @@ class Inbox:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[_Delivery] = deque()
+        self._waiting: deque[Delivery] = deque()
         self._bytes = 0
         self._generation = 0
         self._lock = threading.Lock()
         self._some = threading.Event()
-        self._room = threading.Event()
-        self._room.set()
 
-    def put(self, mid: int, message: Message) -> None:
-        """Queue a message (network thread); waits while the queue holds too many bytes."""
-        if not self._room.is_set():
-            self._room.wait(KEEPALIVE_S)
+    def put(self, arrived: Sequence[tuple[int, Message]]) -> None:
+        """Queue messages with their packet ids (network thread)."""
         with self._lock:
-            self._waiting.append(_Delivery(mid, self._generation, message))
-            self._bytes += len(message.payload)
-            if self._bytes > QUEUE_BYTES:
-                self._room.clear()
+            generation = self._generation
+            self._waiting.extend([Delivery(mid, generation, message) for mid, message in arrived])
+            self._bytes += sum(_weight(message) for _, message in arrived)
         if not self._some.is_set():
             self._some.set()
 
-    def take(self, most: int, patience: float) -> list[_Delivery]:
+    def has_room(self) -> bool:
+        """Whether more may be put in without holding too much."""
+        return self._bytes < QUEUE_BYTES
+
+    def take(self, most: int, patience: float) -> list[Delivery]:
         """Up to `most` messages in order of arrival, after lingering for company; none after `patience` seconds."""
         if not self._some.wait(patience):
             return []
@@ -152,15 +157,10 @@ class Inbox:
             time.sleep(LINGER_S)
         with self._lock:
             taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-            self._bytes -= sum(len(one.message.payload) for one in taken)
-            self._tidy()
+            self._bytes -= sum(_weight(one.message) for one in taken)
+            if not self._waiting:
+                self._some.clear()
         return taken
-
-    def _tidy(self) -> None:
-        if not self._waiting:
-            self._some.clear()
-        if self._bytes <= QUEUE_BYTES:
-            self._room.set()
 
     def next_generation(self) -> None:
         """The connection is gone: what it brought will be delivered again, under other packet ids."""
@@ -168,21 +168,25 @@ class Inbox:
             self._generation += 1
             self._waiting.clear()
             self._bytes = 0
-            self._tidy()
+            self._some.clear()
 
-    def acknowledge(self, client: mqtt.Client, deliveries: list[_Delivery]) -> None:
+    def acknowledge(self, send: Callable[[list[int]], None], deliveries: Sequence[Delivery]) -> None:
         """Acknowledge in order of arrival what came over the present connection.
 
         An old packet id would acknowledge, and lose, another message; the broker delivers again what is left out.
         """
         with self._lock:
-            for one in deliveries:
-                # what came at QoS 0 has no packet id, and acknowledging one would be a protocol error
-                if one.mid and one.generation == self._generation:
-                    client.ack(one.mid, 1)
+            # what came at QoS 0 has no packet id, and acknowledging one would be a protocol error
+            mids = [one.mid for one in deliveries if one.mid and one.generation == self._generation]
+            if mids:
+                send(mids)
 
 
-class Ingest:
+def _weight(message: Message) -> int:
+    return len(message.payload) + len(message.topic) + MESSAGE_BYTES
+
+
+class Ingest(Taker):
     """One ingest of one name: one session on the broker, one transaction per batch."""
 
     def __init__(
@@ -199,8 +203,9 @@ class Ingest:
         self.name = name
         self.wanted = wanted
         self.inbox = Inbox()
+        self._known = Known()
         self.stopping = threading.Event()
-        self.connected = threading.Event()
+        self._patterns = [(one.pattern(), one.adapter) for one in wanted]
         self._seen = time.monotonic()
 
     def run(self) -> None:
@@ -256,8 +261,17 @@ class Ingest:
         return row is not None and bool(row[0])
 
     def _serve(self, lock: "psycopg.Connection[tuple[Any, ...]]") -> None:
-        client = self._client()
-        client.loop_start()
+        subscriber = Subscriber(
+            self.mqtt_url,
+            self.name,
+            [one.filter for one in self.wanted],
+            self,
+            receive_maximum=RECEIVE_MAXIMUM,
+            most_packet_bytes=MAX_PACKET_BYTES,
+            session_expiry_s=SESSION_EXPIRY_S,
+            keepalive_s=KEEPALIVE_S,
+        )
+        subscriber.start()
         log.info(
             "ingest serves", name=self.name, broker=shown(self.mqtt_url), filters=[one.filter for one in self.wanted]
         )
@@ -268,102 +282,65 @@ class Ingest:
                 deliveries = self.inbox.take(BATCH, 0.5)
                 if deliveries:
                     self._commit([one.message for one in deliveries])
-                    self.inbox.acknowledge(client, deliveries)
+                    self.inbox.acknowledge(subscriber.acknowledge, deliveries)
                 if time.monotonic() - checked > LOCK_CHECK_S:
                     _still_there(lock)
                     checked = time.monotonic()
         finally:
-            client.disconnect()
-            client.loop_stop()
-            self.connected.clear()
+            subscriber.stop()
             self.inbox.next_generation()
 
-    def _client(self) -> mqtt.Client:
-        parts = urlsplit(self.mqtt_url)
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self.name, protocol=mqtt.MQTTv5, manual_ack=True)
-        if parts.username:
-            client.username_pw_set(unquote(parts.username), unquote(parts.password) if parts.password else None)
-        secure = parts.scheme in ("mqtts", "ssl")
-        if secure:
-            client.tls_set()
-        client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.reconnect_delay_set(1, 15)
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = SESSION_EXPIRY_S
-        properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        properties.MaximumPacketSize = MAX_PACKET_BYTES
-        client.connect_async(
-            parts.hostname or "localhost",
-            parts.port or (8883 if secure else 1883),
-            keepalive=KEEPALIVE_S,
-            clean_start=False,
-            properties=properties,
-        )
-        return client
+    # ------------------------------------------------------------------------------------- on the network thread
 
-    def _on_connect(
-        self,
-        client: mqtt.Client,
-        userdata: Any,
-        flags: mqtt.ConnectFlags,
-        reason: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
-        if reason.is_failure:
-            log.error("the broker refuses us", name=self.name, reason=str(reason))
-            return
-        # no retained messages at subscribing: they are old news without an age
-        options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-        client.subscribe([(one.filter, options) for one in self.wanted])
-        self.connected.set()
-
-    def _on_subscribe(
-        self, client: mqtt.Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
-    ) -> None:
+    def subscribed(self, refused: Sequence[str]) -> None:
         """From here on the broker keeps for us whatever is sent."""
-        refused = [one.filter for one, reason in zip(self.wanted, reasons, strict=False) if reason.is_failure]
         if refused:
-            log.error("the broker refuses topics", name=self.name, filters=refused)
+            log.error("the broker refuses topics", name=self.name, filters=list(refused))
         log.info("ingest subscribed", name=self.name)
         if self.on_subscribed is not None:
             self.on_subscribed()
 
-    def _on_disconnect(
-        self, client: mqtt.Client, userdata: Any, flags: Any, reason: ReasonCode, properties: Properties | None
-    ) -> None:
-        self.connected.clear()
+    def lost(self, why: str) -> None:
+        """What waits here will be delivered again."""
         self.inbox.next_generation()
         if not self.stopping.is_set():
-            log.warning("connection to the broker lost", name=self.name, reason=str(reason))
+            log.warning("no connection to the broker", name=self.name, why=why)
 
-    def _on_message(self, client: mqtt.Client, userdata: Any, arrived: mqtt.MQTTMessage) -> None:
-        """Queue, nothing else; an exception here would end paho's network thread."""
-        topic = arrived.topic
-        adapter = self.wanted[0].adapter
-        if len(self.wanted) > 1:
-            adapter = next((one.adapter for one in self.wanted if mqtt.topic_matches_sub(one.filter, topic)), None)
+    def has_room(self) -> bool:
+        """Whether the queue may grow."""
+        return self.inbox.has_room()
+
+    def arrived(self, messages: list[Arrived]) -> None:
+        """Queue, nothing else."""
+        source, now = f"mqtt:{self.name}", time.monotonic()
         self.inbox.put(
-            arrived.mid if arrived.qos else 0,
-            Message(
-                f"mqtt:{self.name}",
-                topic,
-                bytes(arrived.payload),
-                adapter,
-                time.monotonic(),
-                arrived.retain,
-                arrived.dup,
-            ),
+            [
+                (
+                    one.mid,
+                    Message(
+                        source, one.topic, one.payload, self._adapter(one.topic), now, one.retained, one.redelivered
+                    ),
+                )
+                for one in messages
+            ]
         )
+
+    def _adapter(self, topic: str) -> str | None:
+        if len(self._patterns) == 1:
+            return self.wanted[0].adapter
+        return next((adapter for pattern, adapter in self._patterns if pattern.fullmatch(topic)), None)
+
+    # ---------------------------------------------------------------------------------------- on the main thread
 
     def _commit(self, messages: list[Message]) -> None:
         """Store a batch; when it cannot be stored as a whole for a reason of its own, message by message."""
         for _ in range(5):
+            # what was learnt in a transaction that does not commit may never have been
+            known, self._known = self._known, Known()
             try:
                 with self.database.transaction() as session:
-                    batch = readings.receive(session, messages)
+                    batch = readings.receive(session, messages, known=known)
+                self._known = known
                 self._ask(batch.asks)
                 return
             except (psycopg.Error, DBAPIError, PoolTimeout) as error:
@@ -441,6 +418,9 @@ def run(
     )
     ingest = Ingest(database, settings.mqtt_url.get_secret_value(), name, wanted, on_subscribed)
     if threading.current_thread() is threading.main_thread():
+        # thousands of short-lived objects per batch, none in a cycle: looking for cycles costs more than it finds
+        gc.freeze()
+        gc.set_threshold(200_000, 20, 100)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ingest.stopping.set())
     try:

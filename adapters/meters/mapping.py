@@ -75,6 +75,8 @@ class JsonMapping:
 
 
 def _at(value: Any, path: str) -> Any:
+    if "." not in path:
+        return value.get(path, _ABSENT) if isinstance(value, dict) else _ABSENT
     for part in path.split("."):
         if not isinstance(value, dict) or part not in value:
             return _ABSENT
@@ -93,6 +95,8 @@ def _scopes(fields: Any, each: str | None, where: tuple[str, Any] | None) -> lis
 
 
 def _raised(fields: Any, alarm: Alarm) -> bool:
+    if alarm.each is None and type(fields) is dict and "." not in alarm.path and alarm.path not in fields:
+        return False
     for scope in _scopes(fields, alarm.each, alarm.where):
         value = _at(scope, alarm.path)
         if value is _ABSENT or isinstance(value, dict | list):

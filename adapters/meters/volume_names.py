@@ -8,6 +8,7 @@ the one that says "total" counts. A value whose unit stands nowhere stays raw.
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from adapters import strict
@@ -66,8 +67,23 @@ class _Found(NamedTuple):
     unit: str | None
 
 
-def _words(name: str) -> tuple[str, ...]:
-    return tuple(word.lower() for word in _WORD.findall(name))
+class _Said(NamedTuple):
+    """What a member's name says by itself; codecs send the same few names in every message."""
+
+    words: tuple[str, ...]
+    plain: str
+    unit: str | None
+    register: str | None
+
+
+@lru_cache(maxsize=4096)
+def _said_by(name: str) -> _Said:
+    words = tuple(word.lower() for word in _WORD.findall(name))
+    unit, said = _unit_in(name, words), set(words)
+    register = None
+    if unit is not None and not said & (_OTHER - {"flow"} if "total" in said else _OTHER):
+        register = VOLUME_REVERSE if said & _REVERSE else VOLUME if said & _REGISTER else None
+    return _Said(words, "".join(words), unit, register)
 
 
 def _unit_in(name: str, words: tuple[str, ...]) -> str | None:
@@ -82,7 +98,7 @@ def _unit_in(name: str, words: tuple[str, ...]) -> str | None:
 
 def says_reverse(name: str) -> bool:
     """Whether a name speaks of water that flowed back."""
-    return bool(_REVERSE & set(_words(name)))
+    return bool(_REVERSE & set(_said_by(name[:200]).words))
 
 
 def stated(name: str) -> tuple[str, str] | None:
@@ -92,8 +108,7 @@ def stated(name: str) -> tuple[str, str] | None:
 
 
 def _member(name: str, value: Any, fields: dict[str, Any]) -> _Found | None:
-    words = _words(name)
-    plain = "".join(words)
+    words, plain, unit, register = _said_by(name)
     if plain in _PULSES:
         return _Found(name, words, PULSE_COUNT, value, "count")
     if isinstance(value, dict):
@@ -101,14 +116,8 @@ def _member(name: str, value: Any, fields: dict[str, Any]) -> _Found | None:
         if plain in _BARE and "value" in value and isinstance(stated, str):
             return _Found(name, words, VOLUME, value["value"], stated.strip() or None)
         return None
-    unit = _unit_in(name, words)
-    said = set(words)
-    other = said & (_OTHER - {"flow"} if "total" in said else _OTHER)
-    if unit is not None and not other:
-        if said & _REVERSE:
-            return _Found(name, words, VOLUME_REVERSE, value, unit)
-        if said & _REGISTER:
-            return _Found(name, words, VOLUME, value, unit)
+    if register is not None:
+        return _Found(name, words, register, value, unit)
     if plain in _BARE and (isinstance(value, int | Decimal) or _NUMBER.fullmatch(str(value).strip())):
         beside = fields.get("unit")
         stated = beside.strip() if isinstance(beside, str) and beside.strip() else None

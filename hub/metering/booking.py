@@ -3,6 +3,7 @@
 The result is a `Row` to store, a `Refused` with its reason, or None for a device nobody registered.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -52,7 +53,7 @@ class Registry:
 
     profiles: dict[str, list[Profile]]
     registers: dict[tuple[str, str], MeterRegister]
-    serials: frozenset[str]
+    serials: Set[str]
 
 
 def refusal(reading: MeterReading, reason: str, detail: str) -> Refused:

@@ -55,6 +55,9 @@ class Raw(NamedTuple):
     reason: str | None
 
 
+_RAW_TYPES = ("int8", "timestamptz", "text", "text", "bytea", "text", "text", "bool", "text", "text")
+
+
 class Aside(NamedTuple):
     """One row of `quarantine`, without its id."""
 
@@ -80,13 +83,16 @@ def keep(session: Session, rows: Sequence[Raw]) -> list[int]:
         "SELECT nextval('raw_message_id_seq') FROM generate_series(1, %s)", [len(rows)]
     ).fetchall()
     ids = [row[0] for row in found]
-    connection.execute(
-        "INSERT INTO raw_message (id, received_at, source, topic, payload, adapter, device, retained, disposition,"
-        " reason) SELECT * FROM unnest(%b::int8[], %b::timestamptz[], %b::text[], %b::text[], %b::bytea[], %b::text[],"
-        " %b::text[],"
-        " %b::bool[], %b::text[], %b::text[])",
-        [ids, *_columns(rows)],
-    )
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(
+            "COPY raw_message (id, received_at, source, topic, payload, adapter, device, retained, disposition, reason)"
+            " FROM STDIN BINARY"
+        ) as copy,
+    ):
+        copy.set_types(_RAW_TYPES)
+        for raw_id, row in zip(ids, rows, strict=True):
+            copy.write_row((raw_id, *row))
     return ids
 
 

@@ -18,6 +18,8 @@ Partitioned = Literal["reading", "raw_message"]
 _COLUMN: dict[str, str] = {"reading": "measured_at", "raw_message": "received_at"}
 # An advisory lock of this number keeps two writers from making the same month at once.
 _LOCK = 0x63757262
+# The first server that lets a column say how it is compressed.
+_COMPRESSES = 140000
 
 
 def month_of(at: datetime) -> date:
@@ -42,12 +44,13 @@ def ensure(connection: "psycopg.Connection[tuple[Any, ...]]", table: Partitioned
     if not found:
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    like = sql.SQL("INCLUDING COMPRESSION" if connection.info.server_version >= _COMPRESSES else "")
     for (name,) in connection.execute(
         "SELECT n FROM unnest(%s::text[]) n WHERE to_regclass(n) IS NULL ORDER BY n", [list(names)]
     ).fetchall():
         first = names[name]
         parent, child = sql.Identifier(table), sql.Identifier(name)
-        connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS)").format(child, parent))
+        connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS {})").format(child, parent, like))
         connection.execute(
             sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
                 parent, child, sql.Literal(f"{first}T00:00:00+00"), sql.Literal(f"{next_month(first)}T00:00:00+00")

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from adapters.contracts import Decoded, DeviceConfig, Envelope, MeterReading, Refused
@@ -20,6 +19,7 @@ from hub.db import raw_of
 from hub.errors import storable_text
 from hub.metering import arrivals, booking, decode, devices, ledger, partitions, sessions
 from hub.metering.booking import Registry, Row
+from hub.metering.known import Known
 from hub.metering.ledger import Message
 
 Kind = Literal["stored", "duplicate", "revised", "quarantined", "unclaimed"]
@@ -79,14 +79,16 @@ class _Opened:
         return parts[2] if len(parts) == 4 and parts[:2] == ["curbstop", "v1"] else None
 
 
-def receive(session: Session, messages: Sequence[Message], *, live: bool = True) -> Batch:
+def receive(session: Session, messages: Sequence[Message], *, live: bool = True, known: Known | None = None) -> Batch:
     """Keep and book a batch of messages; nothing a stranger sends makes it raise.
 
-    `live` readings are held against the time of their arrival; imports (`live=False`) may be of any past date.
+    `live` readings are held against the time of their arrival; imports (`live=False`) may be of any past date. `known`
+    is what the caller remembers of the registry from batch to batch.
     """
-    opened = _arrivals(session, messages)
-    senders = _decode(session, opened, live=True)
-    registry = _registry(session, opened)
+    known = known or Known()
+    opened = _arrivals(session, messages, known)
+    senders = _decode(session, opened, known, live=True)
+    registry = _registry(session, opened, known)
     for one in opened:
         _judge(one, registry, live)
     _forget_repeats(session, opened)
@@ -109,9 +111,10 @@ def replay(session: Session, raw_ids: Collection[int]) -> Batch:
     Quarantine entries of these messages whose reading is now booked are resolved as `replayed`.
     """
     messages = ledger.kept_messages(session, raw_ids)
-    opened = _arrivals(session, messages)
-    _decode(session, opened)
-    registry = _registry(session, opened)
+    known = Known()
+    opened = _arrivals(session, messages, known)
+    _decode(session, opened, known)
+    registry = _registry(session, opened, known)
     for one in opened:
         _judge(one, registry, live=True)
     batch = Batch(results=[[] for _ in messages], dispositions=[one.disposition for one in opened])
@@ -125,9 +128,10 @@ def replay(session: Session, raw_ids: Collection[int]) -> Batch:
 
 def judged_again(session: Session, raw_ids: Collection[int]) -> list[Row]:
     """What kept messages say under today's registry and decoders. Books nothing."""
-    opened = _arrivals(session, ledger.kept_messages(session, raw_ids))
-    _decode(session, opened)
-    registry = _registry(session, opened)
+    known = Known()
+    opened = _arrivals(session, ledger.kept_messages(session, raw_ids), known)
+    _decode(session, opened, known)
+    registry = _registry(session, opened, known)
     for one in opened:
         # what people wrote down may be of any past date
         _judge(one, registry, live=not one.message.source.startswith(("order:", "exchange:")))
@@ -149,8 +153,9 @@ def replay_claimed(session: Session, *, limit: int = 2000) -> int:
 
 def alarms_of(session: Session, raw_ids: Collection[int]) -> list[dict[str, Any]]:
     """The alarms in kept messages: `{at, alarms, raw_message}`; `at` is the arrival where the device gave no time."""
-    opened = _arrivals(session, ledger.kept_messages(session, raw_ids))
-    _decode(session, opened)
+    known = Known()
+    opened = _arrivals(session, ledger.kept_messages(session, raw_ids), known)
+    _decode(session, opened, known)
     return [
         {"at": alarm.measured_at or one.received_at, "alarms": list(alarm.flags), "raw_message": one.message.raw_id}
         for one in opened
@@ -160,14 +165,26 @@ def alarms_of(session: Session, raw_ids: Collection[int]) -> list[dict[str, Any]
 
 def keep_unread(session: Session, message: Message, reason: str) -> None:
     """Keep a message without reading it, with a quarantine entry of that reason."""
-    one = _Opened(message, 0, _arrivals(session, [message])[0].received_at, disposition="quarantine", reason=reason)
+    one = _Opened(
+        message, 0, _arrivals(session, [message], Known())[0].received_at, disposition="quarantine", reason=reason
+    )
     _keep_raw(session, [one])
     ledger.put_aside(session, [_aside(one, Refused(reason, "kept unread"))], settle=())
 
 
-def _arrivals(session: Session, messages: Sequence[Message]) -> list[_Opened]:
+# The third says how far the registry has come: no two of its states look the same (clean-up leaves the newest row).
+_NOW = (
+    "SELECT business_now(), coalesce((SELECT rate FROM clock), 1)::float8,"
+    " (SELECT (count(*), min(id), max(id))::text FROM registry_change)"
+)
+
+
+def _arrivals(session: Session, messages: Sequence[Message], known: Known) -> list[_Opened]:
     """Each message with its arrival in business time: now, less the real time it waited, at the clock's rate."""
-    now, rate = session.execute(text("SELECT business_now(), coalesce((SELECT rate FROM clock), 1)::float8")).one()
+    found = raw_of(session).execute(_NOW).fetchone()
+    assert found is not None
+    now, rate, state = found
+    known.as_of(state)
     here = time.monotonic()
     opened = []
     for index, message in enumerate(messages):
@@ -176,7 +193,7 @@ def _arrivals(session: Session, messages: Sequence[Message]) -> list[_Opened]:
     return opened
 
 
-def _decode(session: Session, opened: Sequence[_Opened], *, live: bool = False) -> sessions.Sessions:
+def _decode(session: Session, opened: Sequence[_Opened], known: Known, *, live: bool = False) -> sessions.Sessions:
     """Open every message, then decode its envelopes with what registry and memory say of their devices and senders.
 
     Only `live` messages, in order of arrival, teach the memory anything.
@@ -190,11 +207,11 @@ def _decode(session: Session, opened: Sequence[_Opened], *, live: bool = False) 
             one.disposition, one.reason, one.detail = "quarantine", found.reason, found.detail
         for envelope in found.envelopes:
             wanted.update(devices.key(name) for name in (envelope.device, *envelope.aliases) if name)
-    known = devices.profiles(raw_of(session), wanted)
+    profiles = known.profiles(raw_of(session), wanted)
     senders = sessions.load(raw_of(session), (envelope for one in opened for envelope in one.envelopes), live=live)
     for one in opened:
         if one.reason is None:
-            _decode_one(one, known, senders)
+            _decode_one(one, profiles, senders)
     return senders
 
 
@@ -237,18 +254,17 @@ def _decode_one(one: _Opened, known: dict[str, list[devices.Profile]], senders: 
     one.devices.update(devices.key(reading.device) for reading in one.readings if reading.device)
 
 
-def _registry(session: Session, opened: Sequence[_Opened]) -> Registry:
+def _registry(session: Session, opened: Sequence[_Opened], known: Known) -> Registry:
     connection = raw_of(session)
     readings = [reading for one in opened for reading in one.readings]
     identities = {devices.key(reading.device) for reading in readings if reading.device}
-    profiles = devices.profiles(connection, identities)
-    serials = {entry.meter for entries in profiles.values() for entry in entries}
+    profiles = known.profiles(connection, identities)
+    serials = {entry.meter for name in identities for entry in profiles.get(name, ())}
     serials |= {reading.meter for reading in readings if reading.meter}
-    registers = devices.registers(connection, serials)
-    registry = Registry(profiles, registers, frozenset(serial for serial, _ in registers))
+    registry = known.registry(connection, serials)
     missing = booking.missing_registers(readings, registry)
     if missing:
-        registry.registers |= devices.add_registers(connection, missing)
+        known.add(devices.add_registers(connection, missing))
     return registry
 
 

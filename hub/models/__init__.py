@@ -22,6 +22,7 @@ from hub.models.metering import (
     Quarantine,
     RawMessage,
     Reading,
+    RegistryChange,
     TankLevel,
 )
 from hub.models.network import FormerBoundary, Main, PlaceFact, ServicePoint, UnbilledUse, Zone, ZoneMembership
@@ -81,6 +82,7 @@ __all__ = [
     "ReadingException",
     "ReadingRevision",
     "Rebooking",
+    "RegistryChange",
     "SequenceGap",
     "ServicePoint",
     "SignInAttempt",

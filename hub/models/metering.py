@@ -116,6 +116,15 @@ class Device(Base):
     created_at: Mapped[Written]
 
 
+class RegistryChange(Base):
+    """One statement that wrote devices or meters (by trigger): what an ingest remembers of them is then forgotten."""
+
+    __tablename__ = "registry_change"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[Written]
+
+
 class RawMessage(Base):
     """A message as it arrived; everything else derives from it. Partitioned by month of arrival.
 

@@ -64,6 +64,9 @@ def clean_up(database: Database, settings: Settings) -> None:
         "DELETE FROM web_session WHERE expires_at < clock_timestamp()",
         "DELETE FROM sign_in_attempt WHERE at < clock_timestamp() - interval '1 day'",
         "DELETE FROM job_run WHERE finished_at < clock_timestamp() - interval '2 days'",
+        # never the newest: ingest tells states of the registry apart by these rows
+        "DELETE FROM registry_change WHERE at < clock_timestamp() - interval '1 day'"
+        " AND id < (SELECT max(id) FROM registry_change)",
         "DELETE FROM delivery_attempt WHERE at < clock_timestamp() - interval '400 days'",
         "DELETE FROM mutation_receipt WHERE received_at < clock_timestamp() - interval '400 days'",
     )

@@ -149,3 +149,41 @@ def test_no_object_or_bytes_make_a_decoder_raise(fields: Any, decoder: str, data
     envelope = Envelope("chirpstack_v4", "01", fields=fields, data=data, port=port)
     _, found = decode.decode_envelope(envelope, DeviceConfig(decoder=decoder))
     assert found.reason != "decoder_error", found.detail
+
+
+_VALUES = st.recursive(
+    st.one_of(
+        st.integers(-(10**20), 10**20).map(str),
+        st.decimals(allow_nan=False, allow_infinity=False).map(str),
+        st.sampled_from(
+            ["null", "true", "NaN", "1e5", "-0", "01", '"\\ud800"', '"\\u0000"', '"\\":"', '"a: b"', '":"']
+        ),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]"),
+        st.lists(
+            st.tuples(
+                st.sampled_from(['"a"', '"b"', '"\\u0061"', '"x\\":"', '":"']), st.sampled_from(["", " "]), inner
+            ),
+            max_size=4,
+        ).map(lambda members: "{" + ",".join(f"{name}{space}:{value}" for name, space, value in members) + "}"),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(_VALUES)
+def test_the_fast_reader_says_what_the_careful_one_says(text: str) -> None:
+    def careful() -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(strict, "_fast", lambda payload: None)
+            return outcome()
+
+    def outcome() -> Any:
+        try:
+            return strict.json_value(text.encode())
+        except Malformed as error:
+            return error.reason
+
+    assert repr(outcome()) == repr(careful())

@@ -1,6 +1,8 @@
 """A batch that our own code stumbles over: the good messages are booked, the bad one is kept unread and put aside."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,7 +14,7 @@ from hub.ingest import Ingest, _Away
 from hub.metering import devices, readings
 from hub.metering.ledger import Message
 from hub.metering.readings import Batch
-from hub.models import Quarantine, RawMessage, Reading
+from hub.models import Meter, Quarantine, RawMessage, Reading
 
 TOPIC = "curbstop/v1/gw/readings"
 
@@ -34,10 +36,10 @@ def ingest(database: Database) -> Ingest:
 def test_one_stumbling_message_does_not_hold_up_the_others(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     real = readings.receive
 
-    def stumbling(session: Session, messages: Sequence[Message]) -> Batch:
+    def stumbling(session: Session, messages: Sequence[Message], **more: Any) -> Batch:
         if any(b"bad" in message.payload for message in messages):
             raise ZeroDivisionError
-        return real(session, messages)
+        return real(session, messages, **more)
 
     monkeypatch.setattr(readings, "receive", stumbling)
     ingest._commit([plain("1"), Message("mqtt:test", TOPIC, b"bad", "plain"), plain("2")])
@@ -51,10 +53,10 @@ def test_one_stumbling_message_does_not_hold_up_the_others(ingest: Ingest, monke
 def test_a_deadlock_is_tried_again(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
     real, falls = readings.receive, [psycopg.errors.DeadlockDetected(), psycopg.errors.DeadlockDetected()]
 
-    def unlucky(session: Session, messages: Sequence[Message]) -> Batch:
+    def unlucky(session: Session, messages: Sequence[Message], **more: Any) -> Batch:
         if falls:
             raise falls.pop()
-        return real(session, messages)
+        return real(session, messages, **more)
 
     monkeypatch.setattr(readings, "receive", unlucky)
     ingest._commit([plain("1")])
@@ -63,9 +65,42 @@ def test_a_deadlock_is_tried_again(ingest: Ingest, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_full_disk_leaves_the_messages_with_the_broker(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(session: Session, messages: Sequence[Message]) -> Batch:
+    def full(session: Session, messages: Sequence[Message], **more: Any) -> Batch:
         raise psycopg.errors.DiskFull("could not extend file: No space left on device")
 
     monkeypatch.setattr(readings, "receive", full)
     with pytest.raises(_Away):
         ingest._commit([plain("1")])
+
+
+def test_what_is_remembered_of_the_registry_is_forgotten_when_it_changes(ingest: Ingest) -> None:
+    ingest._commit([plain("1")])
+    known = ingest._known
+    assert known._profiles
+    ingest._commit([plain("2")])
+    assert ingest._known is known
+    with ingest.database.transaction() as session:
+        devices.register(session, device="d1", meter="M2", valid_from=datetime(2026, 5, 3, tzinfo=UTC), by="test")
+    ingest._commit([plain("3")])
+    with ingest.database.transaction() as session:
+        booked = session.execute(
+            select(Meter.serial).join(Reading, Reading.meter_id == Meter.id).order_by(Reading.value)
+        )
+        assert list(booked.scalars()) == ["M1", "M1", "M2"]
+
+
+def test_what_a_lost_transaction_taught_is_forgotten(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, falls = readings.receive, [psycopg.errors.DeadlockDetected()]
+
+    def unlucky(session: Session, messages: Sequence[Message], **more: Any) -> Batch:
+        batch = real(session, messages, **more)
+        if falls:
+            raise falls.pop()
+        return batch
+
+    monkeypatch.setattr(readings, "receive", unlucky)
+    side = b'{"readings":[{"device":"d1","register":"volume_reverse","value":1,"measured_at":"2026-05-01T00:00:00Z"}]}'
+    ingest._commit([Message("mqtt:test", TOPIC, side, "plain")])
+    with ingest.database.transaction() as session:
+        (booked,) = session.scalars(select(Reading.meter_id))
+        assert session.scalars(select(Meter.register).where(Meter.id == booked)).one() == "volume_reverse"
