@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, pairwise
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+At = TypeVar("At")
 # A flow that repeats to the last digit for this many intervals is a frozen signal, …
 FROZEN_RUN = 6
 # … unless more than this share of values comes in repeats: then the meter counts in coarse steps.
@@ -35,7 +37,7 @@ def interval_volume(
     if not steps:
         return IntervalVolume(0.0, 0.0, 0.0, None, None)
     step = max(steps, key=lambda length: (steps[length], -length))
-    inside = {at: m3 for at, m3 in _thawed(readings) if lower < at <= upper}
+    inside = {at: m3 for at, m3 in thawed(readings) if lower < at <= upper}
     if not inside:
         return IntervalVolume(0.0, 0.0, 0.0, None, None)
     by_hour: dict[int, list[float]] = defaultdict(list)
@@ -59,12 +61,12 @@ def interval_volume(
     )
 
 
-def _thawed(readings: Sequence[tuple[datetime, float]]) -> list[tuple[datetime, float]]:
+def thawed(readings: Sequence[tuple[At, float]]) -> list[tuple[At, float]]:
     """The readings without what a frozen signal repeats; the first of a run is believed, and a standstill is none."""
     runs = [list(run) for _, run in groupby(readings, key=lambda reading: reading[1])]
     flowing = [run for run in runs if run[0][1] != 0]
     coarse = sum(len(run) > 1 for run in flowing) > COARSE_SHARE * len(flowing)
-    kept: list[tuple[datetime, float]] = []
+    kept: list[tuple[At, float]] = []
     for run in runs:
         frozen = not coarse and len(run) >= FROZEN_RUN and run[0][1] != 0
         kept += run[:1] if frozen else run

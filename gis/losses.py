@@ -39,7 +39,7 @@ def zone_losses(
 
     `units` gives the m³ of each unit that meters count in, for the size of their registers.
     """
-    return _Period(session, start, end, time_zone, units, assumptions or Assumptions()).losses(zones)
+    return Period(session, start, end, time_zone, units, assumptions or Assumptions()).losses(zones)
 
 
 @dataclass(slots=True)
@@ -50,8 +50,8 @@ class _Zone:
     children: list[str] = field(default_factory=list)
 
 
-class _Period:
-    """One computation: what has been read already is kept by its window."""
+class Period:
+    """One computation over [start, end): what has been read already is kept by its window."""
 
     def __init__(
         self,
@@ -80,12 +80,13 @@ class _Period:
         found = [self._bounded(code) for code in codes]
         self._read_consumption(found)
         for loss in found:
-            for code in self._leaves(loss.zone):
+            for code in self.leaves(loss.zone):
                 loss.consumption.add(self._used[code, loss.lower, loss.upper])
         self._read_evidence(found)
         return found
 
-    def _rows(self, files: Iterable[str], parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    def rows(self, files: Iterable[str], parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        """The rows of one statement, put together from files of gis/sql."""
         statement = "\n".join((resources.files("gis") / "sql" / name).read_text(encoding="utf-8") for name in files)
         with self.connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(statement.encode(), {**self.shared, **parameters}).fetchall()
@@ -98,16 +99,16 @@ class _Period:
                 zones[zone.parent].children.append(zone.code)
         return zones
 
-    def _leaves(self, code: str | None) -> list[str]:
+    def leaves(self, code: str | None) -> list[str]:
         """The zone and everything in it; all zones for the whole system."""
         if code is None:
             return list(self.zones)
-        return [code, *(inner for child in self.zones[code].children for inner in self._leaves(child))]
+        return [code, *(inner for child in self.zones[code].children for inner in self.leaves(child))]
 
     def _bounded(self, code: str | None) -> ZoneLoss:
         """The zone with its flows and tanks, over the window in which all its meters were heard."""
         lower, upper, notes = self.start, self.end, []
-        flows = self._crossing(code, lower, upper)
+        flows = self.crossing(code, lower, upper)
         slack = min(EDGE_LIMIT, (upper - lower) * EDGE_SHARE)
         silent = [flow.serial for flow in flows if flow.first_at is None]
         if silent:
@@ -126,7 +127,7 @@ class _Period:
         if firsts or lasts:
             lower, upper = max([lower, *firsts]), min([upper, *lasts])
             notes.append("a meter at the edge was not heard throughout: the window is shorter than the period")
-            flows = self._crossing(code, lower, upper) if lower < upper else []
+            flows = self.crossing(code, lower, upper) if lower < upper else []
         if not flows and not silent:
             notes.append("no meter at the edge of the zone: no system input")
         loss = ZoneLoss(
@@ -139,7 +140,7 @@ class _Period:
             assumptions=self.assumptions,
             notes=notes,
         )
-        inside = set(self._leaves(code))
+        inside = set(self.leaves(code))
         loss.storage = [tank for tank in self._read_storage(loss.lower, loss.upper) if tank.zone in inside]
         notes += [
             f"levels of tank {t.tank} are missing: its storage change is left out"
@@ -148,13 +149,13 @@ class _Period:
         ]
         return loss
 
-    def _crossing(self, code: str | None, lower: datetime, upper: datetime) -> list[Flow]:
+    def crossing(self, code: str | None, lower: datetime, upper: datetime) -> list[Flow]:
         """The meters on the boundary of a zone, each with its sign.
 
         A meter counts when exactly one of its sides lies inside; transfers inside cancel by not counting. A zone that
         has no meter of its own towards the outside is bounded by those of the zones in it.
         """
-        inside = set(self._leaves(code))
+        inside = set(self.leaves(code))
         crossing = []
         for flow in self._read_flows(lower, upper):
             here, there = flow.zone in inside, flow.to_zone in inside
@@ -185,9 +186,9 @@ class _Period:
             window = {"lower": lower, "upper": upper}
             volumes = {
                 (row["installation"], row["meter_id"]): row
-                for row in self._rows(("zone_spans.sql", "register_volumes.sql", "zone_volumes.sql"), window)
+                for row in self.rows(("zone_spans.sql", "register_volumes.sql", "zone_volumes.sql"), window)
             }
-            installed = self._rows(("zone_meters.sql",), window)
+            installed = self.rows(("zone_meters.sql",), window)
             by_installation: dict[Any, list[dict[str, Any]]] = {}
             for row in installed:
                 by_installation.setdefault(row["installation"], []).append(row)
@@ -243,7 +244,7 @@ class _Period:
         key = (lower, upper)
         if key not in self._storage:
             tanks: dict[str, Storage] = {}
-            for row in self._rows(("tank_levels.sql",), {"lower": lower, "upper": upper}):
+            for row in self.rows(("tank_levels.sql",), {"lower": lower, "upper": upper}):
                 tank = tanks.setdefault(row["tank"], Storage(row["tank"], row["zone"], row["area_m2"], None, None))
                 if row["at"] == lower:
                     tank.level_from_m = row["level_m"]
@@ -254,13 +255,13 @@ class _Period:
 
     def _read_consumption(self, losses: list[ZoneLoss]) -> None:
         """Customers of every needed zone and window: one statement per distinct set of windows, mostly one."""
-        wanted = {(code, loss.lower, loss.upper) for loss in losses for code in self._leaves(loss.zone)}
+        wanted = {(code, loss.lower, loss.upper) for loss in losses for code in self.leaves(loss.zone)}
         while wanted:
             # a zone may be asked for over several windows; each round takes one of them
             batch = {code: (code, lower, upper) for code, lower, upper in sorted(wanted)}
             wanted -= set(batch.values())
             keys = list(batch.values())
-            rows = self._rows(
+            rows = self.rows(
                 ("members.sql", "customer_spans.sql", "register_volumes.sql", "customer_volumes.sql"),
                 {"zones": [k[0] for k in keys], "lowers": [k[1] for k in keys], "uppers": [k[2] for k in keys]},
             )
@@ -273,12 +274,12 @@ class _Period:
             row["premise_class"]: TestedClass(
                 row["tests"], row["under_registration"], row["deviation"] or 0.0, row["newest"]
             )
-            for row in self._rows(("meter_tests.sql",), {"until": self.end})
+            for row in self.rows(("meter_tests.sql",), {"until": self.end})
         }
         windows = list({(loss.lower, loss.upper) for loss in losses if loss.lower < loss.upper})
         seen: dict[tuple[datetime, datetime], dict[str, dict[str, Any]]] = {}
         for lower, upper in windows:
-            rows = self._rows(("evidence.sql",), {"lower": lower, "upper": upper})
+            rows = self.rows(("evidence.sql",), {"lower": lower, "upper": upper})
             seen[lower, upper] = {row["zone"]: row for row in rows}
         for loss in losses:
             loss.tests = tests
@@ -286,10 +287,15 @@ class _Period:
             if by_zone:
                 loss.evidence = self._evidence(loss.zone, by_zone)
 
+    def evidence(self, code: str | None) -> Evidence:
+        """What is known of a zone over the whole period: pipes, places, pressure, unbilled uses."""
+        rows = self.rows(("evidence.sql",), {"lower": self.start, "upper": self.end})
+        return self._evidence(code, {row["zone"]: row for row in rows})
+
     def _evidence(self, code: str | None, by_zone: dict[str, dict[str, Any]]) -> Evidence:
         """A zone's own ground holds its mains, with those of the zones in it; places and uses lie in the smallest."""
         tops = [code] if code is not None else [z.code for z in self.zones.values() if z.parent not in self.zones]
-        inside = [by_zone[inner] for inner in self._leaves(code) if inner in by_zone]
+        inside = [by_zone[inner] for inner in self.leaves(code) if inner in by_zone]
         found = Evidence(
             mains_km=sum(by_zone[top]["mains_km"] for top in tops if top in by_zone),
             connections=sum(row["connections"] for row in inside),

@@ -9,9 +9,10 @@ from pydantic import BaseModel
 from sqlalchemy import text
 
 from gis import audit
+from hub import clock
 from hub.auth import Principal
 from hub.errors import BadInput
-from hub.leakage import balances, exports
+from hub.leakage import balances, exports, night_flows, revenue
 from hub.web import Config, Json, Tx, allow
 
 router = APIRouter(prefix="/api/v1", tags=["water loss"])
@@ -83,6 +84,32 @@ def get_zone_balance(
     return Json(found[-1])
 
 
+@router.get("/zones/{code}/night-flow")
+def get_zone_night_flow(
+    code: str,
+    session: Tx,
+    config: Config,
+    begins: FromDay,
+    to: ToDay,
+    method: Annotated[str, Query(description="mean_02_04 or lowest_hour", max_length=40)] = "mean_02_04",
+    n1: Annotated[float | None, Query(description="exponent of leakage against pressure", allow_inf_nan=False)] = None,
+    who: Principal = allow(*READERS),
+) -> Json:
+    """Minimum night flow of a zone, legitimate use, background and excess leakage, and bursts; `system` for all."""
+    first, last = local_day(begins, "from"), local_day(to, "to")
+    found = night_flows.report(
+        session,
+        None if code == "system" else code,
+        first,
+        last,
+        zone=config.zone,
+        assumptions=balances.assumed(config),
+        method=method,
+        n1=n1,
+    )
+    return Json(found)
+
+
 @router.get("/zones/{code}/balance/revisions")
 def list_zone_balance_revisions(
     code: str, session: Tx, begins: FromDay, to: ToDay, who: Principal = allow(*READERS)
@@ -113,6 +140,28 @@ def get_water_balance(
     name = f"water-balance-{first}-{last}.{format}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'} if format != "html" else {}
     return Response(body, media_type=exports.MEDIA_TYPES[format], headers=headers)
+
+
+@router.get("/revenue-gap")
+def get_revenue_gap(session: Tx, config: Config, begins: FromDay, to: ToDay, who: Principal = allow(*READERS)) -> Json:
+    """Meters whose water earned nothing over local days [from, to), in m³ and money, largest first."""
+    first, last = local_day(begins, "from"), local_day(to, "to")
+    found = revenue.gap(
+        session, first, last, zone=config.zone, price_m3=config.retail_price_m3, currency=config.currency
+    )
+    return Json(found)
+
+
+@router.get("/billing-zone-mismatches")
+def list_billing_zone_mismatches(
+    session: Tx,
+    config: Config,
+    on: Annotated[str | None, Query(description="local day; default: today")] = None,
+    who: Principal = allow(*READERS),
+) -> Json:
+    """Accounts whose billing code names another zone than the one their place lies in by its position."""
+    day = clock.now(session).astimezone(config.zone).date() if on is None else local_day(on, "on")
+    return Json({"items": revenue.wrong_codes(session, day), "next_cursor": None})
 
 
 @router.post("/water-balance/audit")

@@ -16,7 +16,7 @@ from gis import audit
 from hub.cli.people import ACTOR
 from hub.cli.transaction import command_transaction
 from hub.errors import BadInput
-from hub.leakage import balances, exports
+from hub.leakage import balances, exports, night_flows, revenue, tables
 from hub.settings import load
 
 
@@ -31,6 +31,14 @@ class Format(StrEnum):
     geojson = "geojson"
 
 
+class Plain(StrEnum):
+    """How a report without a map is written."""
+
+    json = "json"
+    csv = "csv"
+    html = "html"
+
+
 FromOption = Annotated[str, typer.Option("--from", help="First local day, e.g. 2026-01-01.")]
 ToOption = Annotated[str, typer.Option("--to", help="The local day after the last one.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of standard output.")]
@@ -40,6 +48,8 @@ def register(app: typer.Typer) -> None:
     """Add the group `report`."""
     group = typer.Typer(help="Reports of lost water.", no_args_is_help=True)
     group.command("water-balance")(water_balance)
+    group.command("night-flow")(night_flow)
+    group.command("revenue-gap")(revenue_gap)
     group.command("audit")(annual_audit)
     app.add_typer(group, name="report")
 
@@ -74,6 +84,67 @@ def water_balance(
         )
         written = exports.written(session, found, first, last, format=format, utility=settings.utility_name)
     put(written, output)
+
+
+def night_flow(
+    begins: FromOption,
+    to: ToOption,
+    zone: Annotated[str | None, typer.Option(help="Code of one zone; default: all, and the whole system.")] = None,
+    method: Annotated[str, typer.Option(help="mean_02_04 or lowest_hour.")] = "mean_02_04",
+    n1: Annotated[float | None, typer.Option(help="Leakage exponent; default: by material.")] = None,
+    format: Annotated[Plain, typer.Option(help="json, csv or html.")] = Plain.json,
+    output: OutputOption = None,
+) -> None:
+    """Night flow of each zone over local days [from, to): minimum, legitimate use, background, excess, bursts.
+
+    Example: curbstop report night-flow --from 2026-01-01 --to 2026-02-01 --zone A
+    """
+    first, last = day(begins, "--from"), day(to, "--to")
+    settings = load()
+    with command_transaction(settings) as session:
+        codes = [*balances.codes(session), None] if zone is None else [zone]
+        assumed = balances.assumed(settings)
+        found = [
+            night_flows.report(
+                session, code, first, last, zone=settings.zone, assumptions=assumed, method=method, n1=n1
+            )
+            for code in codes
+        ]
+    if format is Plain.json:
+        whole = found[0] if zone is not None else {"zones": found[:-1], "system": found[-1]}
+        put(orjson.dumps(whole, option=orjson.OPT_INDENT_2) + b"\n", output)
+    elif format is Plain.csv:
+        put(tables.rows_as_csv(tables.NIGHT_COLUMNS, found).encode(), output)
+    else:
+        page = tables.page("night_flow.html", found=found, first=first, last=last, utility=settings.utility_name)
+        put(page.encode(), output)
+
+
+def revenue_gap(
+    begins: FromOption,
+    to: ToOption,
+    format: Annotated[Plain, typer.Option(help="json, csv or html.")] = Plain.json,
+    output: OutputOption = None,
+) -> None:
+    """Meters whose water earned nothing over local days [from, to): no bill, a bill of zero, a closed valve, stopped.
+
+    Money needs CURBSTOP_RETAIL_PRICE_M3.
+
+    Example: curbstop report revenue-gap --from 2026-01-01 --to 2026-02-01 --format csv
+    """
+    first, last = day(begins, "--from"), day(to, "--to")
+    settings = load()
+    with command_transaction(settings) as session:
+        found = revenue.gap(
+            session, first, last, zone=settings.zone, price_m3=settings.retail_price_m3, currency=settings.currency
+        )
+    if format is Plain.json:
+        put(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z) + b"\n", output)
+    elif format is Plain.csv:
+        put(tables.rows_as_csv(tables.GAP_COLUMNS, found["items"]).encode(), output)
+    else:
+        page = tables.page("revenue_gap.html", found=found, utility=settings.utility_name, zone=settings.zone)
+        put(page.encode(), output)
 
 
 def annual_audit(

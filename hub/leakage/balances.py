@@ -45,17 +45,29 @@ def report(
     check_period(begins, ends)
     wanted = None if codes is None else list(codes)
     for code in wanted or ():
-        _check_zone(session, code)
-    start, end = (datetime.combine(day, time(), tzinfo=zone) for day in (begins, ends))
+        check_zone(session, code)
+    start, end = window(begins, ends, zone)
     losses = zone_losses(
         session, start, end, time_zone=zone, units=units.FACTORS_M3, zones=wanted, assumptions=assumptions
     )
     return [_kept(session, loss, begins, ends, actor) for loss in losses]
 
 
-def _check_zone(session: Session, code: str) -> None:
+def codes(session: Session) -> list[str]:
+    """The codes of all zones, in order."""
+    return list(session.scalars(select(Zone.code).order_by(Zone.code)))
+
+
+def check_zone(session: Session, code: str) -> None:
+    """Raises NotFound for a zone nobody has imported."""
     if session.scalar(select(Zone.code).where(Zone.code == code)) is None:
         raise NotFound(f"There is no zone {code[:80]!r}.", remedy="GET /api/v1/zones lists them.")
+
+
+def window(begins: date, ends: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """The instants between which local days [begins, ends) lie."""
+    start, end = (datetime.combine(day, time(), tzinfo=zone) for day in (begins, ends))
+    return start, end
 
 
 def check_period(begins: date, ends: date) -> None:
@@ -151,7 +163,7 @@ def _plain(value: Any) -> Any:
 def revisions(session: Session, code: str | None, begins: date, ends: date) -> list[dict[str, Any]]:
     """Every revision of a zone (None: the whole system) and period, newest first, with its inputs. Raises NotFound."""
     if code is not None:
-        _check_zone(session, code)
+        check_zone(session, code)
     rows = session.scalars(
         select(BalanceRevision)
         .where(

@@ -92,3 +92,24 @@ def as_geojson(session: Session, found: Sequence[dict[str, Any]]) -> bytes:
             ],
         }
     )
+
+
+GAP_COLUMNS = ("kind", "why", "account", "service_point", "address", "zone", "meter", "bill", "since", "until", "m3",
+               "estimated", "money")  # fmt: skip
+NIGHT_COLUMNS = ("zone", "from", "to", "method", "mnf_m3_h", "night_use_m3_h", "nnf_m3_h", "background_m3_h",
+                 "excess_m3_h", "equivalent_bursts", "n1", "night_day_factor_h", "leakage_m3_day", "pressure_m",
+                 "mains_km", "connections")  # fmt: skip
+
+
+def rows_as_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
+    """Plain rows under a header; text that a spreadsheet would take for a formula is made text."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([[_cell(row[name]) for name in columns] for row in rows])
+    return out.getvalue()
+
+
+def page(template: str, **values: Any) -> str:
+    """A report as a page of its own, without scripts, that prints well."""
+    return _pages.get_template(template).render(**values)
