@@ -1,14 +1,15 @@
 -- What places used between two and four in the night, by class of premises, of those whose registers report often
--- enough; goes behind members.sql. On three sample nights such a register has two readings around the window; at most
--- a thousand of them are taken, evenly, by a hash of their key.
+-- enough; goes behind members.sql. On one of three sample nights such a register has two readings around the window; at
+-- most a thousand of them are taken, evenly, by a hash of their key. A counter gives its rise; a register of intervals
+-- the sum of those that end in the two hours, of nights with as many as it has at most.
 , register AS (
-    SELECT m.id AS meter_id, k.service_point, coalesce(p.premise_class, '') AS premise_class
+    SELECT m.id AS meter_id, m.register = 'volume_interval' AS interval, k.service_point, coalesce(p.premise_class, '') AS premise_class
     FROM member k
     JOIN service_point p ON p.id = k.service_point
     JOIN meter_installation i ON i.service_point = k.service_point
         AND i.installed_at <= k.lower AND coalesce(i.removed_at, 'infinity') >= k.upper
     JOIN meter m ON m.serial = i.serial AND m.purpose IN ('revenue', 'unbilled')
-        AND m.register NOT IN ('volume_interval', 'volume_reverse', 'alarm')
+        AND m.register NOT IN ('volume_reverse', 'alarm')
 ),
 often AS (
     SELECT r.* FROM register r
@@ -21,20 +22,36 @@ often AS (
     )
     ORDER BY hashint4(r.meter_id) LIMIT 1000
 ),
-night AS (
+counted AS (
     SELECT o.meter_id, o.service_point, o.premise_class, (b.measured_at AT TIME ZONE %(time_zone)s)::date AS day,
            (max(b.value_m3) - min(b.value_m3))::float8
                / nullif(extract(epoch FROM max(b.measured_at) - min(b.measured_at))::float8 / 3600, 0) AS m3_h,
            extract(epoch FROM max(b.measured_at) - min(b.measured_at)) AS span_s
     FROM often o
-    JOIN reading b ON b.meter_id = o.meter_id AND b.measured_at >= %(lower)s AND b.measured_at < %(upper)s
+    JOIN reading b ON NOT o.interval AND b.meter_id = o.meter_id AND b.measured_at >= %(lower)s AND b.measured_at < %(upper)s
         AND b.value_m3 IS NOT NULL AND b.quality IN ('good', 'suspect')
         AND (b.measured_at AT TIME ZONE %(time_zone)s)::time BETWEEN '01:30' AND '04:30'
     GROUP BY 1, 2, 3, 4
 ),
+summed AS (
+    SELECT o.meter_id, o.service_point, o.premise_class, (b.measured_at AT TIME ZONE %(time_zone)s)::date AS day,
+           sum(b.value_m3)::float8 / 2 AS m3_h, count(*) AS intervals,
+           max(count(*)) OVER (PARTITION BY o.meter_id) AS most
+    FROM often o
+    JOIN reading b ON o.interval AND b.meter_id = o.meter_id AND b.measured_at >= %(lower)s AND b.measured_at < %(upper)s
+        AND b.value_m3 IS NOT NULL AND b.quality IN ('good', 'suspect')
+        AND (b.measured_at AT TIME ZONE %(time_zone)s)::time > '02:00'
+        AND (b.measured_at AT TIME ZONE %(time_zone)s)::time <= '04:00'
+    GROUP BY 1, 2, 3, 4
+),
+night AS (
+    SELECT service_point, premise_class, m3_h FROM counted WHERE span_s >= 5400
+    UNION ALL
+    SELECT service_point, premise_class, m3_h FROM summed WHERE intervals = most AND most >= 2
+),
 -- a register that fell, or jumped beyond any night use, is no evidence
 usual AS (
     SELECT service_point, premise_class, avg(m3_h) AS m3_h
-    FROM night WHERE span_s >= 5400 AND m3_h < 50 GROUP BY 1, 2
+    FROM night WHERE m3_h < 50 GROUP BY 1, 2
 )
 SELECT premise_class, count(*)::int AS metered, (avg(m3_h) * 1000)::float8 AS litres_h FROM usual GROUP BY 1

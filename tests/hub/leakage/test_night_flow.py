@@ -36,7 +36,7 @@ def fill(live: Live) -> None:
         "IN,,A,in,,m3,7,",
         "TR,,A,out,B,m3,,volume_interval",
     ]
-    meters += [f"C{n},P{n},,,,m3,5," for n in range(6)]
+    meters += [f"C{n},P{n},,,,m3,5,{'volume_interval' if n == 5 else ''}" for n in range(6)]
     reads = ["meter,register,read_at,value"]
     stand, tank = 1000.0, ["tank,read_at,level_m,area_m2,zone"]
     for hour in range(HOURS + 1):
@@ -44,8 +44,8 @@ def fill(live: Live) -> None:
         reads.append(f"IN,,{at},{stand:.3f}")
         if hour:
             reads.append(f"TR,volume_interval,{at},1")
-        # six metered homes, 12 litres an hour each
-        reads += [f"C{n},,{at},{100 + 0.012 * hour:.3f}" for n in range(6)]
+        # six metered homes, 12 litres an hour each; the last tells what each hour took
+        reads += [f"C{n},,{at},{100 + 0.012 * hour:.3f}" for n in range(5)] + [f"C5,volume_interval,{at},0.012"]
         # the tank takes one of the ten cubic metres by day and gives half of one back at night
         stand += inflow(hour)
         tank.append(f"T,{at},{2 + 0.01 * (hour % 24 in (3, 4))},50,A")
