@@ -75,7 +75,7 @@ class Period:
         self._used: dict[tuple[str, datetime, datetime], dict[str, Any]] = {}
         self.zones = self._read_zones()
 
-    def losses(self, wanted: Iterable[str] | None) -> list[ZoneLoss]:
+    def losses(self, wanted: Iterable[str | None] | None) -> list[ZoneLoss]:
         codes: list[str | None] = [*self.zones, None] if wanted is None else list(wanted)
         found = [self._bounded(code) for code in codes]
         self._read_consumption(found)

@@ -59,21 +59,36 @@ class ClassUse:
         return self.places * self.litres_per_place_h / 1000
 
 
-def night_use(places: Mapping[str, float], metered: Mapping[str, tuple[int, float]]) -> list[ClassUse]:
+@dataclass(slots=True, frozen=True)
+class Reporting:
+    """Places of a class that reported through the nights: how many, and their flow at night over their mean flow."""
+
+    places: int
+    litres_h: float
+    night_share: float | None
+
+
+def night_use(
+    places: Mapping[str, float], reporting: Mapping[str, Reporting], mean_litres_h: Mapping[str, float]
+) -> list[ClassUse]:
     """Legitimate night use by class of premises, of `places` by class.
 
-    `metered` gives, by class, how many places reported through the nights and their mean use in litres per hour; a
-    class with at least five of them takes it for all its places, any other is assessed.
+    A class of which at least five places report through the nights is taken to use at night the share of its mean use
+    that those do; `mean_litres_h` is the mean of all its metered places by day and night. Large users are few, and a
+    share carries from the sample to them where a mean would not. Without a mean, what the reporting places use on
+    average; without enough of those, the class is assessed.
     """
     found = []
     for name, count in sorted(places.items()):
-        reporting, litres = metered.get(name, (0, 0.0))
-        if reporting >= FEWEST_METERED:
-            found.append(ClassUse(name, count, litres, "metered", reporting))
+        seen = reporting.get(name, Reporting(0, 0.0, None))
+        if seen.places >= FEWEST_METERED:
+            mean = mean_litres_h.get(name)
+            litres = seen.litres_h if mean is None or seen.night_share is None else mean * seen.night_share
+            found.append(ClassUse(name, count, litres, "metered", seen.places))
             continue
         household = name.lower() in ("residential", "household", "domestic", "")
         assessed = PEOPLE_PER_CONNECTION * ACTIVE_SHARE * LITRES_PER_USE if household else SMALL_USER_L_H
-        found.append(ClassUse(name, count, assessed, "assessed", reporting))
+        found.append(ClassUse(name, count, assessed, "assessed", seen.places))
     return found
 
 

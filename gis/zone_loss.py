@@ -110,14 +110,16 @@ class Consumption:
     register_breaks: int = 0
     covered_s: float = 0.0
     expected_s: float = 0.0
-    # billed volume by class of premises, for the error of their meters
+    # billed volume and places with data by class of premises, for the error of their meters and for night use
     by_class: dict[str, float] = field(default_factory=dict)
+    class_points: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: Mapping[str, Any]) -> None:
         """Add another zone's figures."""
-        for name, value in (other["by_class"] or {}).items():
-            self.by_class[name] = self.by_class.get(name, 0.0) + value
-        for name in self.__slots__[:-1]:
+        for mine, theirs in ((self.by_class, other["by_class"]), (self.class_points, other["class_points"])):
+            for name, value in (theirs or {}).items():
+                mine[name] = mine.get(name, 0.0) + value
+        for name in self.__slots__[:-2]:
             setattr(self, name, getattr(self, name) + other[name])
 
 

@@ -86,12 +86,14 @@ chosen AS (
     FROM point p JOIN zone_window w USING (zone)
 )
 , classed AS (
-    SELECT c.zone, coalesce(p.premise_class, '') AS class, sum(c.m3)::float8 AS m3
+    SELECT c.zone, coalesce(p.premise_class, '') AS class, sum(c.m3)::float8 AS m3,
+           count(*) FILTER (WHERE c.source <> 'none') AS points
     FROM chosen c JOIN service_point p ON p.id = c.service_point
     GROUP BY 1, 2 HAVING sum(c.m3) > 0
 )
 SELECT w.zone,
        (SELECT jsonb_object_agg(class, m3) FROM classed k WHERE k.zone = w.zone) AS by_class,
+       (SELECT jsonb_object_agg(class, points) FROM classed k WHERE k.zone = w.zone) AS class_points,
        coalesce(sum(c.m3), 0)::float8 AS billed_m3,
        coalesce(sum(c.m3) FILTER (WHERE c.source = 'bills'), 0)::float8 AS from_bills_m3,
        coalesce(sum(c.m3) FILTER (WHERE c.source = 'registers'), 0)::float8 AS from_registers_m3,

@@ -45,13 +45,36 @@ summed AS (
     GROUP BY 1, 2, 3, 4
 ),
 night AS (
-    SELECT service_point, premise_class, m3_h FROM counted WHERE span_s >= 5400
+    SELECT meter_id, service_point, premise_class, m3_h FROM counted WHERE span_s >= 5400
     UNION ALL
-    SELECT service_point, premise_class, m3_h FROM summed WHERE intervals = most AND most >= 2
+    SELECT meter_id, service_point, premise_class, m3_h FROM summed WHERE intervals = most AND most >= 2
+),
+-- the same registers' mean flow over day and night
+whole AS (
+    SELECT o.meter_id, CASE WHEN o.interval THEN i.m3_h ELSE c.m3_h END AS m3_h
+    FROM often o
+    LEFT JOIN LATERAL (
+        SELECT avg(b.value_m3)::float8 * (SELECT max(most) FROM summed s WHERE s.meter_id = o.meter_id) / 2 AS m3_h
+        FROM reading b WHERE o.interval AND b.meter_id = o.meter_id AND b.measured_at >= %(lower)s
+          AND b.measured_at < %(upper)s AND b.value_m3 IS NOT NULL AND b.quality IN ('good', 'suspect')
+    ) i ON true
+    LEFT JOIN LATERAL (
+        SELECT (b.value_m3 - a.value_m3)::float8 / nullif(extract(epoch FROM b.measured_at - a.measured_at)::float8 / 3600, 0) AS m3_h
+        FROM (
+            SELECT measured_at, value_m3 FROM reading WHERE NOT o.interval AND meter_id = o.meter_id AND measured_at >= %(lower)s
+              AND measured_at < %(upper)s AND value_m3 IS NOT NULL AND quality IN ('good', 'suspect') ORDER BY measured_at LIMIT 1
+        ) a, (
+            SELECT measured_at, value_m3 FROM reading WHERE NOT o.interval AND meter_id = o.meter_id AND measured_at >= %(lower)s
+              AND measured_at < %(upper)s AND value_m3 IS NOT NULL AND quality IN ('good', 'suspect') ORDER BY measured_at DESC LIMIT 1
+        ) b
+    ) c ON true
 ),
 -- a register that fell, or jumped beyond any night use, is no evidence
 usual AS (
-    SELECT service_point, premise_class, avg(m3_h) AS m3_h
-    FROM night WHERE m3_h < 50 GROUP BY 1, 2
+    SELECT n.service_point, n.premise_class, avg(n.m3_h) AS m3_h, avg(w.m3_h) AS mean_m3_h
+    FROM night n JOIN whole w USING (meter_id)
+    WHERE n.m3_h >= 0 AND n.m3_h < 200 AND w.m3_h >= 0 GROUP BY 1, 2
 )
-SELECT premise_class, count(*)::int AS metered, (avg(m3_h) * 1000)::float8 AS litres_h FROM usual GROUP BY 1
+SELECT premise_class, count(*)::int AS metered, (avg(m3_h) * 1000)::float8 AS litres_h,
+       (sum(m3_h) / nullif(sum(mean_m3_h), 0))::float8 AS night_share
+FROM usual GROUP BY 1

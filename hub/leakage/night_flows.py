@@ -57,7 +57,7 @@ def report(
     nights = _nights(hours, zone)
     seen = period.evidence(code)
     places, mains = _places(period, code)
-    uses = night_flow.night_use(places, _metered(period, code))
+    uses = night_flow.night_use(places, _reporting(period, code), _mean_use(period, code))
     exponent = night_flow.exponent_of_materials(mains) if n1 is None else n1
     found = _flows(nights, method, uses, seen, assumed, exponent, _night_day_factor(period, code, zone, exponent))
     return {
@@ -164,7 +164,20 @@ def _places(period: Period, code: str | None) -> tuple[dict[str, float], dict[st
     return pick["places"], pick["mains"]
 
 
-def _metered(period: Period, code: str | None) -> dict[str, tuple[int, float]]:
+def _mean_use(period: Period, code: str | None) -> dict[str, float]:
+    """Mean use of a metered place by class, in litres per hour over day and night."""
+    (loss,) = period.losses([code])
+    hours, use = loss.window_s / 3600, loss.consumption
+    if not hours:
+        return {}
+    return {
+        name: 1000 * m3 / hours / use.class_points[name]
+        for name, m3 in use.by_class.items()
+        if use.class_points.get(name)
+    }
+
+
+def _reporting(period: Period, code: str | None) -> dict[str, night_flow.Reporting]:
     span = period.end - period.start
     days = [(period.start + span * share).astimezone(period.time_zone) for share in (0, 0.5, 0.98)]
     midnights = [datetime(day.year, day.month, day.day, tzinfo=period.time_zone) for day in days]
@@ -172,7 +185,9 @@ def _metered(period: Period, code: str | None) -> dict[str, tuple[int, float]]:
         ("members.sql", "night_use.sql"),
         {**_ask(period, code), "nights": midnights, "lower": period.start, "upper": period.end},
     )
-    return {row["premise_class"]: (row["metered"], row["litres_h"]) for row in rows}
+    return {
+        row["premise_class"]: night_flow.Reporting(row["metered"], row["litres_h"], row["night_share"]) for row in rows
+    }
 
 
 def _night_day_factor(period: Period, code: str | None, zone: ZoneInfo, n1: float) -> float | None:

@@ -34,15 +34,19 @@ def test_background_and_bursts() -> None:
 
 
 def test_night_use_is_metered_where_enough_places_report() -> None:
-    metered = {"residential": (40, 3.0), "commercial": (4, 99.0)}
-    found = {
-        one.premise_class: one
-        for one in night_flow.night_use({"residential": 1000, "commercial": 10, "industrial": 1}, metered)
+    seen = {
+        "residential": night_flow.Reporting(40, 3.0, 0.5),
+        "commercial": night_flow.Reporting(4, 99.0, 0.5),
+        "industrial": night_flow.Reporting(6, 70.0, 0.5),
     }
-    assert (found["residential"].source, found["residential"].m3_h) == ("metered", pytest.approx(3.0))
+    places = {"residential": 1000.0, "commercial": 10.0, "industrial": 2.0}
+    found = {one.premise_class: one for one in night_flow.night_use(places, seen, {"residential": 8.0})}
+    # half of the eight litres that a home takes on average, though the sample's homes are smaller
+    assert (found["residential"].source, found["residential"].m3_h) == ("metered", pytest.approx(4.0))
     assert (found["commercial"].source, found["commercial"].litres_per_place_h) == ("assessed", 8)
+    assert found["industrial"].m3_h == pytest.approx(0.14)
     # 2.5 people, 6 % of them awake, 10 litres each
-    (assessed,) = night_flow.night_use({"residential": 1000}, {})
+    (assessed,) = night_flow.night_use({"residential": 1000}, {}, {})
     assert assessed.m3_h == pytest.approx(1.5)
 
 
