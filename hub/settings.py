@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     policy_pack: str = Field("default", description="name of the shutoff policy pack in force")
     packs_dir: Path | None = Field(None, description="folder with the utility's own policy packs")
     types_dir: Path | None = Field(None, description="folder with the utility's own work types")
+    rules_dir: Path | None = Field(None, description="folder with the utility's own rules for readings and work")
     mqtt_topics: Annotated[list[str], NoDecode] = Field(
         default_factory=lambda: ["curbstop/v1/+/readings=plain", "application/+/device/+/event/+=chirpstack_v4"],
         description="list of filter=adapter",

@@ -23,6 +23,7 @@ ROUTERS = (
     "devices",
     "meters",
     "network",
+    "reading_exceptions",
     "zones",
     "tiles",
     "ogc",

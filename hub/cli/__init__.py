@@ -16,6 +16,7 @@ MODULES = {
     "report": ("report",),
     "decode": ("decode",),
     "catalogue": ("catalogue",),
+    "rules": ("rules",),
     "policy": ("policy",),
     "demo": ("demo", "demo-story"),
 }

@@ -96,7 +96,11 @@ def configuration(settings: Settings) -> Iterator[Finding]:
     unknown = _unknown_variables()
     if unknown:
         yield warn(part, f"No setting is called {', '.join(unknown)}: look for a typing error in the name.")
-    for name, path in (("PACKS_DIR", settings.packs_dir), ("TYPES_DIR", settings.types_dir)):
+    for name, path in (
+        ("PACKS_DIR", settings.packs_dir),
+        ("TYPES_DIR", settings.types_dir),
+        ("RULES_DIR", settings.rules_dir),
+    ):
         if path is not None and not path.is_dir():
             yield bad(part, f"CURBSTOP_{name} names {path}, which is no folder: correct it or unset it.")
     for name, path in (("TLS_CERT", settings.tls_cert), ("TLS_KEY", settings.tls_key)):

@@ -1,13 +1,15 @@
-"""What every shell that runs rules names once, from its settings: the work types and the shutoff pack in force.
+"""What every shell that runs rules names once, from its settings: work types, shutoff pack and validation rules.
 
 Reads files, writes nothing.
 """
 
+from hub.metering import validation_rules
 from hub.settings import Settings
 from hub.work import catalogue, policy
 
 
 def use(settings: Settings) -> None:
-    """Make the utility's work types and its policy pack those of this process. Raises ConfigurationError."""
+    """Make the utility's work types, policy pack and rules those of this process. Raises ConfigurationError."""
+    validation_rules.use(settings.rules_dir)
     catalogue.use(settings.types_dir, currency=settings.currency)
     policy.use(settings.policy_pack, settings.packs_dir, zone=settings.zone, silence_hours=settings.fact_max_age_hours)

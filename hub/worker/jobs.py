@@ -6,6 +6,7 @@ own; each job opens those it needs.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from hub.db import Database
-from hub.metering import partitions
+from hub.metering import partitions, validation
 from hub.outbox import delivery
 from hub.settings import Settings
 from hub.work import orders, shutoffs
@@ -29,6 +30,7 @@ LEASE_SECONDS = 30
 HEARTBEAT_SECONDS = 10.0
 # A run that killed three workers is not tried on a fourth.
 MOST_ATTEMPTS = 3
+REVIEW_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,15 @@ def make_partitions(database: Database, settings: Settings) -> None:
     """Next months' partitions of readings, before a live batch needs them."""
     with database.transaction() as session:
         partitions.ensure_ahead(session)
+
+
+def review_readings(database: Database, settings: Settings) -> None:
+    """The validation rules look at what was read lately, until nothing waits or others want their turn."""
+    until = time.monotonic() + REVIEW_SECONDS
+    while time.monotonic() < until:
+        with database.transaction() as session:
+            if not validation.review(session, settings.zone):
+                return
 
 
 def clean_up(database: Database, settings: Settings) -> None:
@@ -86,6 +97,7 @@ def watch_endpoints(database: Database, settings: Settings) -> None:
 JOBS = (
     Job("judge_held_shutoffs", 5, judge_held_shutoffs),
     Job("release_lapsed_holds", 10, release_lapsed_holds),
+    Job("review_readings", 5, review_readings),
     Job("make_partitions", 3600, make_partitions),
     Job("clean_up", 3600, clean_up),
     Job("watch_endpoints", 3600, watch_endpoints),

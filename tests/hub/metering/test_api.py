@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from hub.metering import rebooking, watching
+from hub.metering import rebooking, validation, watching
 from tests import factories
 from tests.conftest import Live
 
@@ -317,3 +317,24 @@ def test_completeness_alarms_and_gateways_are_listed(live: Live, http: httpx.Cli
     assert (cleared.status_code, cleared.json()["state"]) == (200, "cleared")
     (gateway,) = http.get("/api/v1/gateways").json()["items"]
     assert (gateway["devices"], gateway["silent"]) == (1, 0)
+
+
+def test_flagged_readings_are_listed_and_settled(live: Live, http: httpx.Client) -> None:
+    register(http)
+    values = [100 + hour * 0.02 for hour in range(20)] + [60, 60.02]
+    batch = [item(round(value, 2), today(days_ago=4, hour=hour)) for hour, value in enumerate(values)]
+    http.post("/api/v1/readings", json={"readings": batch})
+    with live.database.transaction() as session:
+        watching.fold(session)
+        assert validation.review(session, live.settings.zone) == 1
+    (flagged,) = http.get("/api/v1/meters/M1/exceptions").json()["items"]
+    assert (flagged["rule"], flagged["kind"], flagged["register"]) == ("register_fall", "reset", "volume")
+    listed = http.get("/api/v1/reading-exceptions", params={"rule": "register_fall", "limit": 1}).json()
+    assert (listed["items"], listed["counts"]) == ([flagged], {"register_fall": 1})
+    path = f"/api/v1/reading-exceptions/{flagged['id']}/settle"
+    assert http.post(path, json={"action": "ignore", "reason": "x"}).status_code == 422
+    settled = http.post(path, json={"action": "accept", "reason": "the meter was exchanged"})
+    assert (settled.status_code, settled.json()["status"]) == (200, "resolved")
+    assert http.post(path, json={"action": "accept", "reason": "again"}).status_code == 409
+    assert http.get("/api/v1/meters/M1/exceptions").json()["items"] == []
+    assert http.get("/api/v1/meters/M7/exceptions").status_code == 404
