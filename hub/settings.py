@@ -53,7 +53,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL with PostGIS; unset: a private cluster")
     mqtt_url: SecretStr | None = Field(
-        None, description="mqtt:// or mqtts:// address of the broker; unset: a private one"
+        None, description="mqtt:// or mqtts:// address of the broker (?ca=, &cert=, &key= files); unset: a private one"
     )
     data_dir: Path = Field(Path(".curbstop"), description="where the private servers, caches and keys live")
     base_url: str | None = Field(None, description="the address people type, e.g. https://water.example.org")

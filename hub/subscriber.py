@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import mqtt5
+
+from hub.broker_url import broker
 
 READ_BYTES = 256 * 1024
 CONNECT_SECONDS = 15.0
@@ -78,15 +79,14 @@ class Subscriber:
         session_expiry_s: int,
         keepalive_s: int,
     ) -> None:
-        parts = urlsplit(url)
-        self._secure = parts.scheme in ("mqtts", "ssl")
-        self._address = (parts.hostname or "localhost", parts.port or (8883 if self._secure else 1883))
+        at = broker(url)
+        self._url = url
         self._filters, self._taker, self._keepalive_s = list(filters), taker, keepalive_s
         self._most_packet_bytes = most_packet_bytes
         self._hello = mqtt5.ConnectPacket(
             client_id,
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password).encode() if parts.username and parts.password else None,
+            username=at.user,
+            password=at.password.encode() if at.user and at.password else None,
             clean_start=False,
             keep_alive=keepalive_s,
             session_expiry_interval=session_expiry_s,
@@ -143,11 +143,11 @@ class Subscriber:
             self._closing.wait(pause)
 
     def _connect(self) -> socket.socket:
-        connection = socket.create_connection(self._address, timeout=CONNECT_SECONDS)
+        # certificates are read anew for each connection: they may have been renewed
+        at = broker(self._url)
+        connection = socket.create_connection((at.host, at.port), timeout=CONNECT_SECONDS)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._secure:
-            connection = ssl.create_default_context().wrap_socket(connection, server_hostname=self._address[0])
-        return connection
+        return connection if at.tls is None else at.tls.wrap_socket(connection, server_hostname=at.host)
 
 
 class _Conversation:

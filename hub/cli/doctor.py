@@ -20,9 +20,9 @@ import psycopg
 import typer
 from paho.mqtt.enums import CallbackAPIVersion
 
-from hub import migrations
+from hub import broker_url, migrations
 from hub.db import psycopg_url, shown
-from hub.errors import CurbstopError
+from hub.errors import ConfigurationError, CurbstopError
 from hub.private import broker, cluster, shared_broker, shared_database, supervisor
 from hub.private.folder import ROOT_PLACE, prepare
 from hub.settings import Settings, load
@@ -216,10 +216,10 @@ def connection_refused(url: str, dropped: list[int] | None = None) -> str | None
 
     What the broker says it has dropped (Mosquitto tells it under $SYS, to those who may read that) goes into `dropped`.
     """
-    parts = urlsplit(url)
-    secure = parts.scheme == "mqtts"
-    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-        return "is no address: it looks like mqtt://user:password@host:1883."
+    try:
+        at = broker_url.broker(url)
+    except ConfigurationError as error:
+        return f"cannot be used: {error.detail} {error.extra.get('remedy', '')}".rstrip()
     answer: list[str] = []
     done = threading.Event()
     client = mqtt.Client(CallbackAPIVersion.VERSION2, f"curbstop-doctor-{os.getpid()}-{time.monotonic_ns()}")
@@ -238,12 +238,12 @@ def connection_refused(url: str, dropped: list[int] | None = None) -> str | None
 
     client.on_connect = connected
     client.on_message = counted
-    if parts.username:
-        client.username_pw_set(parts.username, parts.password)
-    if secure:
-        client.tls_set()
+    if at.user is not None:
+        client.username_pw_set(at.user, at.password)
+    if at.tls is not None:
+        client.tls_set_context(at.tls)
     try:
-        client.connect(parts.hostname, parts.port or (8883 if secure else 1883))
+        client.connect(at.host, at.port)
     except (OSError, socket.gaierror) as error:
         return f"does not answer ({error}): start the broker, or correct the address."
     client.loop_start()

@@ -1,10 +1,9 @@
 """The compose file: valid, closed where it must be, and its commands run against servers started by hand.
 
 No container engine is needed: the hub's services are started here with the very commands, environment and secrets of
-docker-compose.yml, against a PostgreSQL and a Mosquitto on TCP with passwords.
+docker-compose.yml, against a PostgreSQL on TCP with a password and a Mosquitto with the shipped configuration.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -12,28 +11,24 @@ import re
 import runpy
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as mqtt
 import psycopg
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from paho.mqtt.enums import CallbackAPIVersion
 
-from hub.private import broker, cluster, folder, process
+from hub.private import cluster, folder, process
 from hub.private.cluster import PrivateCluster
+from tests.compose.shipped_broker import PATIENCE_S, ShippedBroker, accepts, free_port, until
 from tests.private_servers import scratch
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
-PATIENCE_S = 120
 HUB_SERVICES = ("migrate", "web", "worker", "ingest")
 
 
@@ -41,13 +36,6 @@ HUB_SERVICES = ("migrate", "web", "worker", "ingest")
 def compose() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     return found
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"waited for: {what}"
-        time.sleep(0.1)
 
 
 def test_it_is_valid_by_the_compose_specification(compose: dict[str, Any]) -> None:
@@ -65,7 +53,8 @@ def test_every_service_is_watched_bounded_and_without_rights_it_does_not_need(co
         assert "no-new-privileges:true" in service["security_opt"], name
         assert service["logging"]["options"]["max-size"], name
         assert name == "migrate" or "healthcheck" in service, name
-        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        # from elsewhere: the broker over TLS alone
+        assert all(port.startswith("127.0.0.1:") or port == "8883:8883" for port in service.get("ports", [])), name
         assert re.search(r":[\d.]+", service["image"]), f"{name}: an image without a version"
         assert set(service.get("secrets", [])) <= set(compose["secrets"]), name
     for name in HUB_SERVICES:
@@ -93,37 +82,15 @@ def test_the_images_packages_are_those_that_are_tested() -> None:
     assert pinned("requirements-image.lock") <= pinned("requirements.lock")
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 class Servers:
-    """What the other containers are: a PostgreSQL and a Mosquitto on TCP, with the generated passwords."""
+    """What the other containers are: a PostgreSQL and a Mosquitto on TCP, with the generated secrets."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.secrets = home / "secrets"
-        self.database_port, self.mqtt_port, self.web_port = free_port(), free_port(), free_port()
+        self.database_port, self.web_port = free_port(), free_port()
+        self.broker = ShippedBroker(home)
         self._children: list[subprocess.Popen[bytes]] = []
-        self._make_secrets()
-
-    def _make_secrets(self, *words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "setup" / "secrets"), *words],
-            env={**os.environ, "CURBSTOP_SECRETS": str(self.secrets)},
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return done.stdout.strip()
-
-    def gateway(self, name: str) -> str:
-        """A gateway's password, known to the broker once this returns."""
-        password = self._make_secrets("gateway", name)
-        self.secrets.chmod(0o711)
-        self._children[-1].send_signal(signal.SIGHUP)
-        return password
 
     def start_database(self) -> None:
         """PostgreSQL as the container has it: TCP, scram, the password from the file."""
@@ -135,22 +102,7 @@ class Servers:
         words = [str(cluster.binaries(None) / "postgres"), "-D", str(data), "-k", "", "-c", "fsync=off"]
         words += ["-c", "listen_addresses=127.0.0.1", "-p", str(self.database_port)]
         self._spawn(words, "postgres", signal.SIGINT)
-        until(lambda: _accepts(self.database_port), "the database")
-
-    def start_broker(self) -> None:
-        """Mosquitto with the configuration of the container, only its places and port changed."""
-        home = self.home / "mosquitto"
-        shutil.copytree(ROOT / "setup" / "compose", home)
-        shutil.copy(self.secrets / "mqtt_passwords", home)
-        config = (home / "mosquitto.conf").read_text()
-        config = config.replace("listener 1883", f"listener {self.mqtt_port} 127.0.0.1")
-        config = config.replace("/run/secrets/mqtt_passwords", str(self.secrets / "mqtt_passwords"))
-        config = config.replace("/mosquitto/config/", f"{home}/").replace("/mosquitto/data/", f"{home}/")
-        (home / "mosquitto.conf").write_text(config)
-        self.secrets.chmod(0o711)
-        home.chmod(0o777)
-        self._spawn([broker.binary(), "-c", str(home / "mosquitto.conf")], "mosquitto", signal.SIGTERM)
-        until(lambda: _accepts(self.mqtt_port), "the broker")
+        until(lambda: accepts(self.database_port), "the database")
 
     def _spawn(self, words: list[str], user: str, dies_with: signal.Signals) -> None:
         account = folder.Account.for_server(user, "nobody")
@@ -162,7 +114,7 @@ class Servers:
         return (
             text.replace("/run/secrets/", f"{self.secrets}/local-")
             .replace("postgis:5432", f"127.0.0.1:{self.database_port}")
-            .replace("mosquitto:1883", f"127.0.0.1:{self.mqtt_port}")
+            .replace("mosquitto:8884", f"127.0.0.1:{self.broker.hub_port}")
             .replace("127.0.0.1:8000", f"127.0.0.1:{self.web_port}")
         )
 
@@ -196,14 +148,9 @@ class Servers:
 
     def stop(self) -> None:
         """End both servers."""
+        self.broker.stop()
         for child in self._children:
             process.stop(child, signal.SIGINT)
-
-
-def _accepts(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-        return True
-    return False
 
 
 @pytest.fixture
@@ -212,7 +159,7 @@ def servers() -> Iterator[Servers]:
     running = Servers(home)
     try:
         running.start_database()
-        running.start_broker()
+        running.broker.start()
         yield running
     finally:
         running.stop()
@@ -253,16 +200,8 @@ def test_its_commands_run_against_servers_started_by_hand(compose: dict[str, Any
 
 
 def _send_reading(servers: Servers) -> None:
-    password = servers.gateway("north")
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, "north-gateway")
-    client.username_pw_set("north", password)
-    client.reconnect_delay_set(1, 1)
-    connected: list[bool] = []
-    client.on_connect = lambda _client, _data, _flags, reason, _properties: connected.append(not reason.is_failure)
-    client.connect("127.0.0.1", servers.mqtt_port)
+    client = servers.broker.client("north")
     client.loop_start()
-    # The broker takes a moment to read the new password; the client tries again meanwhile.
-    until(lambda: True in connected, "the broker to let the gateway in")
     reading = {"device": "d1", "register": "main", "value": "1", "unit": "m3", "measured_at": "2026-03-02T07:30:00Z"}
     sent = client.publish("curbstop/v1/north/readings", json.dumps({"readings": [reading]}), qos=1)
     sent.wait_for_publish(PATIENCE_S)
@@ -282,7 +221,7 @@ def test_secrets_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     found = []
     for _ in range(2):
         runpy.run_path(str(ROOT / "setup" / "secrets"), run_name="__main__")
-        found.append({path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()})
+        found.append({path.name: path.read_text() for path in (tmp_path / "secrets").rglob("*") if path.is_file()})
     texts = found[0]
     assert found[1] == texts
     assert texts["database_password"] in texts["database_url"]
