@@ -24,6 +24,7 @@ ROUTERS = (
     "meters",
     "network",
     "reading_exceptions",
+    "findings",
     "zones",
     "tiles",
     "ogc",

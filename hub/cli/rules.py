@@ -7,6 +7,7 @@ import typer
 
 from hub import settings
 from hub.metering import validation_rules
+from hub.work import catalogue, opening_rules
 
 
 def register(app: typer.Typer) -> None:
@@ -28,9 +29,13 @@ def check(
     Without a folder: the shipped rules, or those of CURBSTOP_RULES_DIR. A file there replaces the shipped one as a
     whole; copy it first.
     """
-    found, mistakes = validation_rules.check(folder or settings.load().rules_dir)
-    for line in mistakes:
+    configured = settings.load()
+    folder = folder or configured.rules_dir
+    found, mistakes = validation_rules.check(folder)
+    openings, wrong = opening_rules.check(folder, catalogue.check(configured.types_dir)[0])
+    for line in [*mistakes, *wrong]:
         typer.echo(line, err=True)
-    if mistakes or found is None:
+    if mistakes or wrong or found is None or openings is None:
         raise typer.Exit(1)
     typer.echo(f"{len(found.rule)} validation rules, no mistakes: {', '.join(rule.name for rule in found.rule)}")
+    typer.echo(f"{len(openings.rule)} rules open work, no mistakes: {', '.join(rule.name for rule in openings.rule)}")

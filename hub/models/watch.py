@@ -216,7 +216,8 @@ class Finding(Base):
     """A metering fact that a rule turns into work: where it stands between being noticed and being settled.
 
     `subject` is a meter's serial, or a gateway. `state`: noticed (waits for the rule's delay), notified (the customer
-    was told first), waiting (over the day's cap), incident (one matter, no orders), opened, joined, settled.
+    was told first), waiting (over the day's cap), incident (one matter, no orders), opened, joined, dismissed (by a
+    person, while the fact lasts), settled.
     """
 
     __tablename__ = "finding"
@@ -224,7 +225,8 @@ class Finding(Base):
         Index("uq_finding_ongoing", "rule", "subject", unique=True, postgresql_where=text("state <> 'settled'")),
         Index("ix_finding_order", "order_id", postgresql_where=text("order_id IS NOT NULL")),
         CheckConstraint(
-            "state IN ('noticed', 'notified', 'waiting', 'incident', 'opened', 'joined', 'settled')", name="state"
+            "state IN ('noticed', 'notified', 'waiting', 'incident', 'opened', 'joined', 'settled', 'dismissed')",
+            name="state",
         ),
     )
 

@@ -22,7 +22,7 @@ from hub.db import Database
 from hub.metering import partitions, validation
 from hub.outbox import delivery
 from hub.settings import Settings
-from hub.work import orders, shutoffs
+from hub.work import findings, orders, shutoffs
 from hub.worker.resends import ask_for_missing
 
 log = structlog.get_logger()
@@ -69,6 +69,17 @@ def review_readings(database: Database, settings: Settings) -> None:
                 return
 
 
+def turn_facts_into_work(database: Database, settings: Settings) -> None:
+    """Alarms, exceptions and silence become notices and orders by the declared rules, one order per transaction."""
+    with database.transaction() as session:
+        findings.notice(session)
+    with database.transaction() as session:
+        due = findings.due(session, settings.zone)
+    for finding_id in due:
+        with database.transaction() as session:
+            findings.open_due(session, finding_id)
+
+
 def clean_up(database: Database, settings: Settings) -> None:
     """Remove what has no more use: ended sessions, old sign-in attempts and job runs, receipts of 400 days."""
     statements = (
@@ -98,6 +109,7 @@ JOBS = (
     Job("judge_held_shutoffs", 5, judge_held_shutoffs),
     Job("release_lapsed_holds", 10, release_lapsed_holds),
     Job("review_readings", 5, review_readings),
+    Job("turn_facts_into_work", 30, turn_facts_into_work),
     Job("make_partitions", 3600, make_partitions),
     Job("clean_up", 3600, clean_up),
     Job("watch_endpoints", 3600, watch_endpoints),

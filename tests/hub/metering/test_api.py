@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from hub.metering import rebooking, validation, watching
+from hub.worker import jobs
 from tests import factories
 from tests.conftest import Live
 
@@ -338,3 +339,27 @@ def test_flagged_readings_are_listed_and_settled(live: Live, http: httpx.Client)
     assert http.post(path, json={"action": "accept", "reason": "again"}).status_code == 409
     assert http.get("/api/v1/meters/M1/exceptions").json()["items"] == []
     assert http.get("/api/v1/meters/M7/exceptions").status_code == 404
+
+
+def test_a_tamper_word_in_a_message_becomes_an_order_with_its_evidence(live: Live, http: httpx.Client) -> None:
+    with live.database.transaction() as session:
+        factories.zone(session)
+        factories.service_point(session, zone="Z1")
+        factories.account(session)
+        factories.meter(session)
+    register(http)
+    http.post("/api/v1/readings", json={"readings": [item(1, datetime.now(UTC), flags=["tamper"])]})
+    with live.database.transaction() as session:
+        watching.fold(session)
+    jobs.turn_facts_into_work(live.database, live.settings)
+    found = http.get("/api/v1/findings").json()
+    (finding,) = found["items"]
+    assert (finding["rule"], finding["state"], finding["account"]) == ("tamper_alarm", "opened", "A1")
+    assert found["counts"] == {"tamper_alarm": {"opened": 1}}
+    order = http.get(f"/api/v1/work-orders/{finding['work_order']}").json()
+    assert (order["type"], order["meter"], order["service_point"]) == ("tamper", "M1", "SP1")
+    (evidence,) = [line["detail"] for line in order["timeline"] if line["verb"] == "evidence"]
+    assert evidence["evidence"]["alarms"][0]["device"] == "d1"
+    refused = http.post(f"/api/v1/findings/{finding['id']}/dismiss", json={"reason": "x"})
+    assert refused.status_code == 409
+    assert http.get("/api/v1/findings", params={"state": "settled"}).json()["items"] == []
