@@ -29,17 +29,17 @@ test: setup ## set up, then all tests on a real PostGIS, Mosquitto and Chromium
 check: setup lock-check lint types imports ## lint, types, import rules and all tests
 	$(BIN)/pytest $(PARALLEL) $(TESTS)
 
-lint:
+lint: ## format and style (ruff)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types:
+types: ## types (mypy, strict)
 	$(BIN)/mypy
 
-imports:
+imports: ## who may import whom (import-linter)
 	$(BIN)/lint-imports
 
-lock-check:
+lock-check: ## that the lock files name no address
 	@if grep -nE '://|file:' requirements.lock requirements-image.lock; then \
 	  echo "a lock file names an address: make it anew with 'make lock'"; exit 1; fi
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,6 +108,20 @@ def test_the_demo_imports_nothing_of_ours() -> None:
         if name.split(".")[0] in PACKAGES and not name.startswith("hub.demo")
     ]
     assert found == []
+
+
+def test_the_layers_are_those_of_the_architecture() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    kept, named = (
+        [set(line.split(" | ")) for line in contract["layers"]]
+        for contract in contracts
+        if contract["type"] == "layers"
+    )
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = page.partition("## Who may import whom")[2].split("```")[1]
+    assert [set(line.strip().split("  ")[0].split(" | ")) for line in block.strip().splitlines()] == kept
+    within = [{name.removeprefix("hub.") for name in line if name.startswith("hub.")} for line in kept]
+    assert [line for line in within if line] == named
 
 
 def test_every_module_says_what_it_is() -> None:
