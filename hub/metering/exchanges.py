@@ -127,6 +127,10 @@ def _place_of(session: Session, serial: str, at: datetime) -> MeterInstallation:
 def _registers(session: Session, old: str, new: NewMeter, serial: str) -> None:
     """The new meter's counting registers, named as the old one's, unless somebody imported it already."""
     unit = devices.check_unit(new.unit)
+    if new.dials is not None and not 1 <= new.dials <= 12:
+        raise BadInput("A register has 1 to 12 digits.", field="new.dials", value=new.dials)
+    if new.multiplier is not None and not 0 < new.multiplier < 10**9:
+        raise BadInput("The multiplier must be a positive number.", field="new.multiplier", value=str(new.multiplier))
     known = set(session.scalars(select(Meter.register).where(Meter.serial == serial)))
     for former in session.scalars(select(Meter).where(Meter.serial == old).order_by(Meter.id)):
         if former.register in SIDE_REGISTERS or former.register in known:

@@ -31,6 +31,8 @@ UNABLE_CODES: dict[str, str] = {
 }
 VALVE_STATES = ("open", "closed", "restricted", "unknown")
 CLAIMS = ("paid", "medical", "dispute", "tenant")
+# The answers that tell of a new meter; multiplier, dials and its own radio may be unknown.
+EXCHANGE = ("new_serial", "start_read", "new_unit")
 COMMON_ANSWERS = ("code", "reading", "meter_serial", "valve_before", "valve_after", "remark")
 
 
@@ -71,7 +73,8 @@ class Completion(_Part):
     `service`: what happened to the water (`off`, `on`, `restricted`); `valve`, `meter` and `lock` are the facts left
     behind unless the answers say otherwise, `why` their reason. `claim` makes the code a claim at the door: the work
     was not done. `read_kind` names the reading (`off`, `on`, `start`, `final`, `check`); `needs_reading` requires it.
-    `leak` says on which side of the meter a leak was found; `next` is the type of work that remains to be done.
+    `exchange` books the new meter that the fields of EXCHANGE tell of. `leak` says on which side of the meter a leak
+    was found; `next` is the type of work that remains to be done.
     """
 
     code: Name
@@ -86,6 +89,7 @@ class Completion(_Part):
     read_kind: Literal["off", "on", "start", "final", "check"] | None = None
     needs_reading: bool = False
     tamper: bool = False
+    exchange: bool = False
     leak: Literal["customer_side", "utility_side"] | None = None
     next: Name | None = None
     exception: str | None = None
@@ -304,6 +308,12 @@ def _contradictions(found: WorkType) -> list[str]:
             wrong.append(f"completion.{completion.code}.proof_hours: expected with claim, and only then")
         if completion.claim and (completion.service or completion.valve or completion.lock or completion.meter):
             wrong.append(f"completion.{completion.code}.claim: expected alone, a claim means that nothing was turned")
+        declared = {field.name for field in found.field if completion.code in field.required_for}
+        if completion.exchange and not (completion.needs_reading and declared.issuperset(EXCHANGE)):
+            wrong.append(
+                f"completion.{completion.code}.exchange: expected needs_reading, and fields {', '.join(EXCHANGE)}"
+                " required for it"
+            )
         if completion.needs_reading and completion.read_kind is None:
             wrong.append(f"completion.{completion.code}.read_kind: expected, because needs_reading is set")
     for line in found.tariff:

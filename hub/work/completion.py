@@ -14,7 +14,19 @@ from sqlalchemy.orm import Session
 from hub import clock
 from hub.errors import BadInput, storable, storable_text
 from hub.models import WorkOrder
-from hub.work import dispatching, effects, forms, invoicing, joint_visits, lifecycle, opening, places, steps, withdrawal
+from hub.work import (
+    dispatching,
+    effects,
+    forms,
+    invoicing,
+    joint_visits,
+    lifecycle,
+    meter_exchanges,
+    opening,
+    places,
+    steps,
+    withdrawal,
+)
 from hub.work.catalogue import UNABLE_CODES, Completion, WorkType
 from hub.work.effects import Report
 from hub.work.lifecycle import Event, State
@@ -203,6 +215,8 @@ def _complete(session: Session, order: WorkOrder, work_type: WorkType, completio
     steps.owe(session, order, "work_order.completed", code=report.code, reads=reads, at=report.at, via=report.via)
     effects.tell_reads(session, order, reads)
     effects.change_place(session, order, completion, report)
+    if completion.exchange:
+        meter_exchanges.of_report(session, order, report)
     effects.charge(session, order, work_type, report)
     if completion.exception:
         effects.put_before_dispatcher(session, order, report.code, completion.exception, report)

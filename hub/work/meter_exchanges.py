@@ -1,16 +1,22 @@
-"""A meter exchange as billing hears of it. Writes what `hub.metering.exchanges` writes and an outbound message."""
+"""A meter exchange as billing hears of it, told by a person or by a crew's report.
+
+Writes what `hub.metering.exchanges` writes, an outbound message, and an exception where a report cannot be booked.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from hub import outbox
+from hub.errors import CurbstopError
 from hub.metering import exchanges
 from hub.metering.exchanges import NewMeter
 from hub.models import MeterInstallation, WorkOrder
-from hub.work import places, steps
+from hub.work import effects, places, steps
+from hub.work.effects import Report
 
 
 def exchange(
@@ -45,3 +51,34 @@ def exchange(
         account=account,
     )
     return made
+
+
+def of_report(session: Session, order: WorkOrder, report: Report) -> None:
+    """Book the exchange that a crew reports. One that cannot be booked is a fact all the same: a person is told why."""
+    answers = report.answers
+    old = answers.get("meter_serial") or order.meter or ""
+    multiplier = answers.get("new_multiplier")
+    new = NewMeter(
+        answers["new_serial"],
+        unit=answers["new_unit"],
+        multiplier=None if multiplier is None else Decimal(multiplier),
+        dials=answers.get("new_dials"),
+    )
+    try:
+        with session.begin_nested():
+            exchange(
+                session,
+                old,
+                new,
+                at=report.at,
+                by=report.by,
+                final=answers.get("reading"),
+                start={"value": answers["start_read"], "unit": answers["new_unit"] if multiplier is None else None},
+                device=answers.get("endpoint") or None,
+                order=order,
+            )
+    except CurbstopError as error:
+        text = (
+            f"{order.number} exchanged {old or 'a meter'} for {new.serial}, which could not be booked: {error.detail}"
+        )
+        effects.put_before_dispatcher(session, order, "exchange_not_booked", text, report)

@@ -10,7 +10,7 @@ from sqlalchemy import insert, select
 from hub import accounts
 from hub.billing import effects
 from hub.models import Account, BilledConsumption, Charge, Occupancy, OrderException, OrderTrigger
-from hub.work import orders
+from hub.work import catalogue, orders
 from tests import factories
 from tests.hub.billing.conftest import NOW, Town, delinquent, event
 
@@ -184,7 +184,14 @@ def test_a_doubted_reading_is_read_again(town: Town, type: str) -> None:
     assert town.send(event(type, meter="M-SP1", reason="still too high")).status == "joined"
 
 
-def test_meter_exchange_is_parked_while_that_work_is_not_installed(town: Town) -> None:
+def test_an_exchange_that_is_due_opens_one(town: Town) -> None:
+    row = town.send(event("meter.exchange_due", service_point="SP1", meter="M-SP1", reason="age"))
+    order = town.one("meter_exchange")
+    assert (row.status, order.service_point, order.meter, order.note) == ("applied", "SP1", "M-SP1", "age")
+
+
+def test_work_that_is_not_installed_is_parked(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(catalogue.types(), "meter_exchange")
     row = town.send(event("meter.exchange_due", service_point="SP1", meter="M-SP1", reason="age"))
     assert row.status == "parked"
     assert row.outcome is not None and row.outcome["code"] == "work_type_missing"
