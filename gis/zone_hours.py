@@ -58,6 +58,7 @@ def zone_hours(period: Period, code: str | None) -> ZoneHours:
             "upper": period.end + timedelta(hours=2),
         },
     ).fetchall()
+    metered = np.zeros(len(net), dtype=bool)
     for serial, register, installed, removed, at, volume in rows:
         flow = by_serial[serial]
         hourly = _hourly(register == "volume_interval", at or [], volume or [], edges)
@@ -65,7 +66,9 @@ def zone_hours(period: Period, code: str | None) -> ZoneHours:
         here = edges[:-1] >= installed.timestamp()
         if removed is not None:
             here &= edges[:-1] < removed.timestamp()
+        metered |= here
         net += np.where(here, flow.sign * hourly / (1 + (flow.error_pct or 0.0) / 100), 0.0)
+    net = np.where(metered, net, np.nan)
     return ZoneHours(edges, net - _stored(period, code, edges), sorted(by_serial))
 
 

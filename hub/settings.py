@@ -75,6 +75,13 @@ class Settings(BaseSettings):
     )
     retail_price_m3: Decimal | None = Field(None, ge=0, description="price of a cubic metre to customers")
     production_cost_m3: Decimal | None = Field(None, ge=0, description="variable cost of producing a cubic metre")
+    survey_cost_km: Decimal | None = Field(None, ge=0, description="cost of listening through a kilometre of mains")
+    loss_threshold_pct: Decimal = Field(
+        Decimal(20), gt=0, le=100, description="a zone that certainly loses more of its input is surveyed"
+    )
+    holidays: str | None = Field(
+        None, description="country, or country and part (US, US-TX), whose holidays change how water is used"
+    )
     utility_name: str = Field("Curbstop", description="shown on pages and tickets")
     policy_pack: str = Field("default", description="name of the shutoff policy pack in force")
     packs_dir: Path | None = Field(None, description="folder with the utility's own policy packs")

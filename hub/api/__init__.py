@@ -29,6 +29,7 @@ ROUTERS = (
     "tiles",
     "ogc",
     "topology",
+    "leaks",
     "imports",
 )
 

@@ -1,6 +1,7 @@
 """Every table of the hub, a file per subject. Importing this package fills `hub.db.Base.metadata`."""
 
 from hub.models.customers import Account, AccountFact, Occupancy
+from hub.models.leakage import LeakEvent, LeakWatch, LossEntry
 from hub.models.messages import (
     BillingEvent,
     BillingSource,
@@ -65,6 +66,9 @@ __all__ = [
     "HubEpoch",
     "IdempotencyKey",
     "JobRun",
+    "LeakEvent",
+    "LeakWatch",
+    "LossEntry",
     "Main",
     "Meter",
     "MeterInstallation",

@@ -23,6 +23,7 @@ from hub.metering import partitions, validation
 from hub.outbox import delivery
 from hub.settings import Settings
 from hub.work import findings, orders, shutoffs
+from hub.worker.leaks import judge_month, verify_repairs, watch_zones
 from hub.worker.resends import ask_for_missing
 
 log = structlog.get_logger()
@@ -114,6 +115,9 @@ JOBS = (
     Job("clean_up", 3600, clean_up),
     Job("watch_endpoints", 3600, watch_endpoints),
     Job("ask_for_missing", 30, ask_for_missing),
+    Job("watch_zones", 60, watch_zones),
+    Job("judge_month", 3600, judge_month),
+    Job("verify_repairs", 600, verify_repairs),
 )
 
 _TICK = text(

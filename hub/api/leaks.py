@@ -1,0 +1,108 @@
+"""Leaks over HTTP: what the flow into zones shows, where to dig, what repairs saved."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select, text
+
+from hub.auth import Principal
+from hub.errors import BadInput, NotFound
+from hub.leakage import ledger, planning, watch
+from hub.models import LeakEvent
+from hub.web import Config, Json, Tx, allow
+
+router = APIRouter(prefix="/api/v1", tags=["water loss"])
+READERS = ("admin", "supervisor", "dispatcher", "billing", "analyst")
+STATUSES = ("open", "closed", "dismissed")
+
+
+class Dismissal(BaseModel):
+    """Why an event is no leak."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(min_length=1, max_length=400)]
+
+
+@router.get("/leak-events")
+def list_leak_events(
+    session: Tx,
+    config: Config,
+    status: Annotated[list[str] | None, Query(description="open, closed, dismissed; default: all")] = None,
+    zone: str | None = None,
+    who: Principal = allow(*READERS),
+) -> Json:
+    """Leaks seen in zones' inflow, the newest first, with how far each zone has been looked at."""
+    for one in status or ():
+        if one not in STATUSES:
+            raise BadInput("There is no such status.", field="status", value=one[:40], remedy=f"Use {STATUSES}.")
+    statement = select(LeakEvent).order_by(LeakEvent.onset_at.desc(), LeakEvent.id).limit(1000)
+    if status:
+        statement = statement.where(LeakEvent.status.in_(status))
+    if zone is not None:
+        statement = statement.where(LeakEvent.zone == zone.replace("\x00", ""))
+    items = [planning.event_document(event, config) for event in session.scalars(statement)]
+    watched: list[dict[str, Any]] = [
+        dict(row)
+        for row in session.execute(
+            text("SELECT zone, seen_until, known_share FROM leak_watch ORDER BY zone")
+        ).mappings()
+    ]
+    return Json({"items": items, "watched": watched, "next_cursor": None})
+
+
+@router.get("/leak-events/{event_id}")
+def get_leak_event(event_id: UUID, session: Tx, config: Config, who: Principal = allow(*READERS)) -> Json:
+    """One event with what was seen, why, what was done and what it saved."""
+    event = session.get(LeakEvent, event_id)
+    if event is None:
+        raise NotFound("There is no such leak event.", field="id", value=str(event_id))
+    work = session.execute(
+        text(
+            "SELECT id::text, number, type, status, opened_at, ended_at, completion ->> 'code' AS code FROM work_order"
+            " WHERE id = :first OR details ->> 'leak_event' = :event ORDER BY id"
+        ),
+        {"first": event.order_id, "event": str(event_id)},
+    ).mappings()
+    saved = [one for one in ledger.entries(session, event.zone) if one["leak_event"] == str(event_id)]
+    return Json({**planning.event_document(event, config), "work": [dict(row) for row in work], "saved": saved})
+
+
+@router.post("/leak-events/{event_id}/dismiss")
+def dismiss_leak_event(
+    event_id: UUID,
+    body: Dismissal,
+    session: Tx,
+    config: Config,
+    who: Principal = allow("admin", "supervisor", "dispatcher"),
+) -> Json:
+    """It was no leak, and the reason why: its search is cancelled and none follows."""
+    event = watch.dismiss(session, event_id, by=who.actor, reason=body.reason)
+    return Json(planning.event_document(event, config))
+
+
+@router.get("/dig-list")
+def get_dig_list(session: Tx, config: Config, who: Principal = allow(*READERS)) -> Json:
+    """What runs now, most costly first: street, evidence, m³ and money a day."""
+    return Json({"items": planning.dig_list(session, config), "next_cursor": None})
+
+
+@router.get("/loss-ledger")
+def get_loss_ledger(session: Tx, zone: str | None = None, who: Principal = allow(*READERS)) -> Json:
+    """What repairs saved, the newest first, with what was predicted and found, and the sums of the verified ones."""
+    found = ledger.entries(session, None if zone is None else zone.replace("\x00", ""))
+    return Json({"items": found, "totals": ledger.totals(found), "next_cursor": None})
+
+
+@router.get("/survey-plan")
+def get_survey_plan(session: Tx, config: Config, who: Principal = allow(*READERS)) -> Json:
+    """How often each zone is worth a survey, at what budget, and which is due next."""
+    return Json(planning.survey_plan(session, config))
+
+
+@router.get("/mains/ranking")
+def get_mains_ranking(session: Tx, who: Principal = allow(*READERS)) -> Json:
+    """Mains by repeated loss, the worst first: candidates for renewal."""
+    return Json({"items": planning.mains_by_loss(session), "next_cursor": None})
