@@ -175,4 +175,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     return Decoded("no_reading", reason="other_frame", detail=f"port {envelope.port} carries no register")
 
 
-DECODER = DeviceDecoder("axioma_w1", "1", "Axioma Qalcosonic W1", recognises, decode)
+DECODER = DeviceDecoder("axioma_w1", "2", "Axioma Qalcosonic W1", recognises, decode)

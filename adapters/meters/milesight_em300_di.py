@@ -119,6 +119,6 @@ def _never(envelope: Envelope) -> bool:
 
 
 DECODERS = (
-    DeviceDecoder("milesight_em300_di", "1", "Milesight EM300-DI", _never, decode),
-    DeviceDecoder("milesight_em300_di_hall", "1", "Milesight EM300-DI with Hall sensor", _never, decode),
+    DeviceDecoder("milesight_em300_di", "2", "Milesight EM300-DI", _never, decode),
+    DeviceDecoder("milesight_em300_di_hall", "2", "Milesight EM300-DI with Hall sensor", _never, decode),
 )

@@ -30,9 +30,18 @@ def decode(
     received_at: Annotated[str | None, typer.Option(help="Arrival, RFC 3339; clocks are held against it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Show what a payload becomes: its envelope, its readings, or why it would be put aside.
+    """Show what a payload becomes: its envelope, its readings, or why it would be put aside. Needs no database.
 
-    Example: curbstop decode curbstop/v1/north/readings sample.json --json
+    A payload is opened by an adapter (the network or program that published it) and read by a decoder (the device);
+    what neither says, the registry would: --config stands in for its entry. Clocks are held against --received-at.
+
+    Examples:
+
+    curbstop decode curbstop/v1/north/readings sample.json
+
+    mosquitto_sub -t 'wmbusmeters/#' -C 1 | curbstop decode wmbusmeters/kitchen - --json
+
+    curbstop decode application/1/device/0102030405060708/event/up up.json --config '{"decoder": "axioma_w1"}'
     """
     if adapter is not None and decoding.adapter_name(adapter) is None:
         raise BadInput(
@@ -66,12 +75,17 @@ def _detail(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _payload(file: str) -> bytes:
+    # one byte more than a message may have is enough to refuse it
+    most = decoding.MAX_MQTT_BYTES + 1
     if file == "-":
-        return sys.stdin.buffer.read()
+        return sys.stdin.buffer.read(most)
     try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise BadInput(f"{file} cannot be read: {error.strerror}.", field="file") from None
+        with Path(file).open("rb") as opened:
+            return opened.read(most)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        remedy = "Name a file with the payload's bytes, or - for standard input."
+        raise BadInput(f"{ascii(file)[1:-1]} cannot be read: {why}.", field="file", remedy=remedy) from None
 
 
 def _object(config: str | None) -> dict[str, Any]:
@@ -79,7 +93,7 @@ def _object(config: str | None) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(config)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise BadInput("--config is not a JSON object.", field="config", remedy='Write e.g. {"unit": "m3"}.')

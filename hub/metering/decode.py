@@ -21,6 +21,8 @@ NEWEST = timedelta(minutes=15)
 # Without an arrival time only clocks that never were set can be told: before water meters had radios.
 _NEVER_SET = datetime(2000, 1, 2, tzinfo=UTC)
 
+_LARGEST_MULTIPLIER = Decimal(10) ** 9
+
 # What one message may weigh: a radio's uplink or a concentrator's minute, not a file. HTTP takes batches.
 MAX_MQTT_BYTES = 256 * 1024
 MAX_BATCH_BYTES = 10 * 1024 * 1024
@@ -136,20 +138,68 @@ def cubic_metres(reading: MeterReading, unit: str | None, multiplier: Decimal) -
 def config_from(fields: Mapping[str, Any]) -> DeviceConfig:
     """A device's configuration from plain values; members the registry has no column for go to the decoder.
 
-    Raises BadInput for a unit, multiplier or zone that cannot be.
+    Raises BadInput for a decoder, unit, multiplier, zone or config that cannot be.
     """
     known = {"decoder", "unit", "multiplier", "time_zone", "config"}
-    zone, unit = fields.get("time_zone"), fields.get("unit")
-    if zone is not None and zone not in available_timezones():
+    decoder, zone, unit = (fields.get(name) for name in ("decoder", "time_zone", "unit"))
+    if decoder is not None and not isinstance(decoder, str):
+        raise BadInput("decoder is no name.", field="decoder", remedy=f"Use one of {', '.join(decoder_names())}.")
+    if zone is not None and (not isinstance(zone, str) or zone not in available_timezones()):
         raise BadInput("time_zone is no IANA time zone.", field="time_zone", remedy="Write e.g. America/Chicago.")
     if unit is not None and (not isinstance(unit, str) or units.canonical(unit) is None):
         raise BadInput("unit is no unit of volume.", field="unit", remedy="Use m3, l, gal, kgal, cf or ccf.")
     try:
         multiplier = Decimal(str(fields.get("multiplier", 1)))
+        if not (multiplier.is_finite() and 0 < multiplier < _LARGEST_MULTIPLIER):
+            raise ArithmeticError
     except ArithmeticError:
-        raise BadInput("multiplier is not a number.", field="multiplier") from None
-    options = {name: value for name, value in fields.items() if name not in known} | dict(fields.get("config") or {})
-    return DeviceConfig(fields.get("decoder"), unit, multiplier, zone, options)
+        remedy = "Write what one count means in the unit, e.g. 10 for ten litres a pulse."
+        raise BadInput("multiplier is not a positive number.", field="multiplier", remedy=remedy) from None
+    inner = fields.get("config")
+    if inner is not None and not isinstance(inner, Mapping):
+        raise BadInput("config is not an object.", field="config", remedy='Write e.g. {"mapping": {"fields": []}}.')
+    options = {name: value for name, value in fields.items() if name not in known} | dict(inner or {})
+    return DeviceConfig(decoder, unit, multiplier, zone, options)
+
+
+def decoder_names() -> list[str]:
+    """Every decoder there is."""
+    return sorted(meters.DECODERS)
+
+
+def _envelope_said(envelope: Envelope) -> str:
+    """What an adapter found in a message, in one line."""
+    parts = [f"device {envelope.device or '(not named)'}"]
+    if envelope.aliases:
+        parts.append(f"also known as {', '.join(envelope.aliases)}")
+    if envelope.kind != "uplink":
+        parts.append(f"a {envelope.kind} event")
+    if envelope.port is not None:
+        parts.append(f"port {envelope.port}")
+    if envelope.data:
+        parts.append(f"{len(envelope.data)} bytes {envelope.data[:24].hex()}{'…' if len(envelope.data) > 24 else ''}")
+    if isinstance(envelope.fields, dict):
+        names = [ascii(str(name))[1:-1][:40] for name in list(envelope.fields)[:8]]
+        parts.append(f"an object with {', '.join(names) or 'nothing'}{' …' if len(envelope.fields) > 8 else ''}")
+    elif isinstance(envelope.fields, list):
+        parts.append(f"a list of {len(envelope.fields)}")
+    if envelope.time is not None:
+        parts.append(f"time {envelope.time.isoformat()} of the {envelope.time_source}")
+    return ascii("; ".join(parts))[1:-1].replace("\\u2026", "…")
+
+
+def _decoder_said(envelope: Envelope, config: DeviceConfig, name: str | None) -> str:
+    decoder = meters.decoder_named(name) if name else None
+    if decoder is None:
+        return "decoder: none"
+    why = (
+        "named in the configuration"
+        if config.decoder
+        else "brought by the format"
+        if envelope.decoder
+        else "recognised by what the object holds"
+    )
+    return f"decoder {decoder.name}, version {decoder.version} ({decoder.title}): {why}"
 
 
 def described(
@@ -162,18 +212,22 @@ def described(
     if opened.reason is not None:
         steps.append(f"adapter {opened.adapter or '-'}: refused, {opened.detail}")
         return result | {"reason": opened.reason, "detail": opened.detail}
-    steps.append(f"adapter {opened.adapter}: {len(opened.envelopes)} envelope(s)")
+    how = "as told" if adapter is not None else "recognised by topic and content"
+    steps.append(f"adapter {opened.adapter}, {how}: {len(opened.envelopes)} envelope(s)")
     dispositions: list[str] = []
     for envelope in opened.envelopes:
         name, decoded = decode_envelope(envelope, config)
         decoded.readings = dated(decoded.readings, received_at)
-        said = f"device {envelope.device or '-'}, decoder {name or '-'}: {decoded.disposition} {decoded.detail or ''}"
-        steps.append(said.rstrip())
+        steps += [f"envelope: {_envelope_said(envelope)}", _decoder_said(envelope, config, name)]
+        steps.append(f"{decoded.disposition}: {decoded.detail or f'{len(decoded.readings)} value(s)'}")
         steps += [f"refused: {bad.reason}, {bad.detail}" for bad in decoded.refused]
+        if decoded.fault is not None:
+            steps.append(f"sequence: {decoded.fault}; the hub would ask the sender to begin anew")
         dispositions.append(decoded.disposition)
         below = [reading for reading in decoded.readings if reading.value is not None and reading.value < 0]
         steps += [f"refused: negative_value, {reading.register} {reading.value}" for reading in below]
         kept = [_shown(reading, config, received_at) for reading in decoded.readings if reading not in below]
+        steps += [step for reading in kept if (step := _doubt_said(reading))]
         result["readings"] += kept
         if decoded.disposition == "readings" and not kept:
             dispositions[-1], result["reason"] = "quarantine", "negative_value"
@@ -183,6 +237,17 @@ def described(
     if result["disposition"] == "readings":
         result["reason"] = None
     return result
+
+
+def _doubt_said(reading: dict[str, Any]) -> str | None:
+    """What keeps a shown reading from being booked as it stands, with the remedy."""
+    if UNIT_UNKNOWN in reading["flags"]:
+        return 'unit: not in the payload; kept raw until the registry says it (here: --config \'{"unit": "l"}\')'
+    if CLOCK_SUSPECT in reading["flags"]:
+        return "clock: the time cannot be true at that arrival; the arrival stands in for it, the reading is suspect"
+    if reading["timestamp"] is None and reading["timestamp_source"] != "receipt":
+        return "time: local, without a zone; counts once the registry says it (here: --config '{\"time_zone\": …}')"
+    return None
 
 
 def _overall(dispositions: list[str]) -> str:

@@ -43,7 +43,8 @@ def test_a_recognised_payload_becomes_readings_in_json(tmp_path: Path) -> None:
 
 def test_the_steps_are_told_to_people() -> None:
     result = run("curbstop/v1/north/readings", "-", given=json.dumps(PLAIN).encode())
-    assert "adapter plain: 1 envelope(s)" in result.stdout
+    assert "adapter plain, recognised by topic and content: 1 envelope(s)" in result.stdout
+    assert "decoder plain, version 1 (Curbstop's own JSON): brought by the format" in result.stdout
     assert "disposition: readings" in result.stdout
 
 
@@ -75,3 +76,48 @@ def test_what_nobody_recognises_is_put_aside() -> None:
 def test_what_cannot_be_meant_is_refused(words: list[str]) -> None:
     with pytest.raises(BadInput):
         run(*words, given=b"{}")
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ('{"multiplier": "NaN"}', "multiplier"),
+        ('{"multiplier": 0}', "multiplier"),
+        ('{"multiplier": "1e400"}', "multiplier"),
+        ('{"unit": "barrel"}', "unit"),
+        ('{"time_zone": 5}', "time_zone"),
+        ('{"decoder": ["axioma_w1"]}', "decoder"),
+        ('{"config": 5}', "config"),
+        ("[]", "config"),
+        ("{", "config"),
+        ("[" * 100_000, "config"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused_by_its_field(config: str, field: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        run("x", "-", "--adapter", "plain", "--config", config, given=b"{}")
+    assert refused.value.extra["field"] == field
+    assert refused.value.extra["remedy"]
+
+
+def test_a_decoder_nobody_has_puts_the_message_aside() -> None:
+    uplink = b'{"deviceInfo":{"devEui":"0102030405060708"},"fPort":1,"data":"AAAA"}'
+    topic = "application/1/device/0102030405060708/event/up"
+    result = run(topic, "-", "--config", '{"decoder": "acme-9"}', "--json", given=uplink)
+    assert (json.loads(result.stdout)["disposition"], json.loads(result.stdout)["reason"]) == (
+        "quarantine",
+        "no_decoder",
+    )
+
+
+def test_a_message_beyond_the_limit_is_refused_without_being_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b" " * 10_000_000)
+    result = run("x", str(tmp_path / "big"), "--adapter", "plain", "--json")
+    assert json.loads(result.stdout)["reason"] == "too_large"
+
+
+def test_what_keeps_a_reading_from_being_booked_is_said_with_its_remedy() -> None:
+    bare = b'{"value":"3","raw":"3","pre":"3","error":"no error","rate":"","timestamp":"2026-03-01T05:00:00+0000"}'
+    assert "kept raw until the registry says it" in run("main/meter/json", "-", given=bare).stdout
+    late = run("main/meter/json", "-", "--config", '{"unit":"l"}', "--received-at", "2030-01-01T00:00:00Z", given=bare)
+    assert "the arrival stands in for it" in late.stdout
