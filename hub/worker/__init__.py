@@ -51,11 +51,12 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stopping` is set."""
+        unhurried = threading.Event()  # of loops that only the end of the worker wakes early
         loops = {
             "outbox": lambda: self._sender.run(self.stopping),
             "inbox": lambda: self._rounds(self._apply_events, self._inbox_wake),
-            "upkeep": lambda: self._rounds(self._upkeep, threading.Event(), UPKEEP_SECONDS),
-            "jobs": lambda: self._rounds(self._runner.run_next, threading.Event()),
+            "upkeep": lambda: self._rounds(self._upkeep, unhurried, UPKEEP_SECONDS),
+            "jobs": lambda: self._rounds(self._runner.run_next, unhurried),
         }
         threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
         for side in (self._listen, self._probe):
@@ -72,6 +73,7 @@ class Worker:
             self.stopping.set()
             self._sender.wake.set()
             self._inbox_wake.set()
+            unhurried.set()
             for thread in threads:
                 thread.join()
         log.info("worker stopped")

@@ -1,7 +1,9 @@
 """The pictures of docs/images, taken from a running demo with the eyes of its supervisor.
 
 curbstop demo                                                   # in another terminal; it prints the logins
-python -m tests.browser.screenshots URL EMAIL < password-file
+python -m tests.browser.screenshots URL EMAIL [TOUR-URL] < password-file
+
+The morning of the town's first day shows most: begin a minute after the town's clock has started.
 """
 
 import sys
@@ -74,6 +76,14 @@ def completion(page: Page, url: str) -> None:
     save(page, "completion")
 
 
+def tour(browser: Browser, url: str) -> None:
+    """The demo's tour with a crew on its way to a shutoff, waited for."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1060}, locale="en-GB")
+    page.goto(url)
+    page.get_by_role("link", name="to pay").first.wait_for(timeout=180_000)
+    page.screenshot(path=IMAGES / "tour.png")
+
+
 def main() -> None:
     """Take all pictures."""
     url, email, password = sys.argv[1].rstrip("/"), sys.argv[2], sys.stdin.readline().strip()
@@ -100,6 +110,8 @@ def main() -> None:
         save(page, "zones")
         dark = signed_in(browser, url, email, password, "dark")
         work(dark, url, "work-dark")
+        if len(sys.argv) > 3:
+            tour(browser, sys.argv[3])
         browser.close()
 
 
