@@ -61,19 +61,20 @@ def work(page: Page, url: str, name: str) -> None:
 
 
 def completion(page: Page, url: str) -> None:
-    """The form of a work type, as filled in from paper."""
-    waiting = orders(page, "status=on_site,assigned&type=move_in,move_out,reread") or orders(
-        page, "status=assigned,on_site"
-    )
-    if not waiting:
-        # after hours no crew has anything
-        return
-    chosen = waiting[0]
-    page.goto(f"{url}/?order={chosen['id']}")
-    page.wait_for_selector(MAP_IDLE)
-    page.get_by_role("complementary").get_by_role("button", name="Complete…").click()
-    page.get_by_role("dialog").get_by_role("radio").first.check()
-    save(page, "completion")
+    """The form of a work type, as filled in from paper; a crew may finish an order before it is opened here."""
+    for _ in range(10):
+        waiting = orders(page, "status=assigned&type=move_in,move_out,reread") or orders(page, "status=assigned")
+        if not waiting:
+            # after hours no crew has anything
+            return
+        page.goto(f"{url}/?order={waiting[0]['id']}")
+        page.wait_for_selector(MAP_IDLE)
+        button = page.get_by_role("complementary").get_by_role("button", name="Complete…")
+        if button.is_visible():
+            button.click()
+            page.get_by_role("dialog").get_by_role("radio").first.check()
+            save(page, "completion")
+            return
 
 
 def tour(browser: Browser, url: str) -> None:
@@ -90,6 +91,8 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(**LAUNCH)
+        if len(sys.argv) > 3:
+            tour(browser, sys.argv[3])
         page = signed_in(browser, url, email, password, "light")
         save(page, "from-billing")
         work(page, url, "work")
@@ -110,8 +113,6 @@ def main() -> None:
         save(page, "zones")
         dark = signed_in(browser, url, email, password, "dark")
         work(dark, url, "work-dark")
-        if len(sys.argv) > 3:
-            tour(browser, sys.argv[3])
         browser.close()
 
 
