@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```[a-z]*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
-NOT_SETTINGS = {"CURBSTOP_SAMPLES"}
+# Variables of the tests and of `setup/secrets`.
+NOT_SETTINGS = {"CURBSTOP_SAMPLES", "CURBSTOP_MQTT_HOSTS"}
 COMMANDS: Any = get_command(build())
 
 

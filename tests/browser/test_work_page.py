@@ -154,6 +154,21 @@ def test_new_order_from_the_account_page_and_search(sign_in: SignIn, live: Live,
     assert [order["service_point"] for order in found] == ["SP2"]
 
 
+def test_a_map_that_starts_late_is_announced_and_then_shown(live: Live, sign_in: SignIn) -> None:
+    page = sign_in("supervisor", "/billing/events")
+    page.route("**/tiles/**", lambda route: None)
+    page.clock.install()
+    page.goto(live.url)
+    expect(rows(page)).to_have_count(6)
+    page.wait_for_selector("work-map .maplibregl-canvas")
+    page.clock.run_for(11_000)
+    expect(page.get_by_text("has not started yet")).to_be_visible()
+    page.unroute("**/tiles/**")  # lets go what was held
+    page.clock.resume()
+    page.wait_for_selector("work-map[data-state=idle]")
+    expect(page.get_by_text("has not started yet")).to_have_count(0)
+
+
 def test_page_tells_when_the_hub_is_gone(live: Live, town: Town, sign_in: SignIn, watch: Watch) -> None:
     watch.allowed = ("net::ERR_",)
     server = ServerThread(live.settings, live.database)

@@ -30,7 +30,7 @@ class WorkMap extends LitElement {
       document.fonts.load("16px Inter").catch(() => []),
     ]);
     this.names = names;
-    const late = setTimeout(() => (this.trouble = "The map does not start in this browser. The list has all the work."), LOAD_LIMIT_MS);
+    const late = setTimeout(() => (this.trouble = "The map has not started yet. The list has all the work."), LOAD_LIMIT_MS);
     try {
       this.map = new maplibre.Map({
         container: this.querySelector(".map-canvas"),
@@ -54,6 +54,7 @@ class WorkMap extends LitElement {
     this.map.on("error", (event) => console.warn("map:", event.error?.message ?? event));
     this.map.once("load", () => {
       clearTimeout(late);
+      this.trouble = "";
       this.dataset.state = "loaded";
       this.isReady();
     });
