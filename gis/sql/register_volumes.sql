@@ -6,7 +6,8 @@
 --
 -- A fall of the register is a rollover (near a known modulus, and plausible against the meter's own history), a little
 -- backflow, or a break (reset, exchange without record): breaks count nothing and are not covered. A single reading
--- that stands out against both its neighbours is a misread and is passed over. Estimates never count.
+-- that stands out against both its neighbours is a misread and is passed over; so is a last reading far beyond the
+-- meter's own pace (six times it, and 100 m³), until another one confirms it. Estimates never count.
 , raw AS (
     SELECT s.span_id, s.lower, s.upper, s.modulus_m3, r.measured_at AS at, r.value_m3::float8 AS v
     FROM span s
@@ -27,7 +28,8 @@
             SELECT b.measured_at, b.value_m3 FROM reading b
             WHERE b.meter_id = s.meter_id AND b.measured_at >= s.upper AND b.measured_at < s.upper + interval '400 days'
               AND b.measured_at <= s.ends AND b.value_m3 IS NOT NULL AND b.quality IN ('good', 'suspect')
-            ORDER BY b.measured_at LIMIT 1
+            -- a misread beyond the window shows by the reading after it
+            ORDER BY b.measured_at LIMIT 3
         )
     ) r
 ),
@@ -47,7 +49,11 @@ paced AS (
            -- the meter's own history, for the plausibility of a rollover
            count(*) FILTER (WHERE v >= previous) OVER h AS steps,
            sum(v - previous) FILTER (WHERE v >= previous) OVER h
-               / nullif(sum(extract(epoch FROM at - since)) FILTER (WHERE v >= previous) OVER h, 0)::float8 AS m3_per_s
+               / nullif(sum(extract(epoch FROM at - since)) FILTER (WHERE v >= previous) OVER h, 0)::float8 AS m3_per_s,
+           count(*) FILTER (WHERE v >= previous AND later > 0) OVER h AS confirmed,
+           sum(v - previous) FILTER (WHERE v >= previous AND later > 0) OVER h
+               / nullif(sum(extract(epoch FROM at - since)) FILTER (WHERE v >= previous AND later > 0) OVER h, 0)::float8
+               AS confirmed_m3_per_s
     FROM step WINDOW h AS (PARTITION BY span_id)
 ),
 passed AS (
@@ -61,7 +67,11 @@ passed AS (
            END AS m3,
            greatest(0, extract(epoch FROM least(at, upper) - greatest(since, lower)))::float8 AS inside_s
     FROM paced
-    WHERE since IS NOT NULL
+    WHERE since IS NOT NULL AND NOT coalesce(
+        later = 0 AND confirmed >= 3
+            AND v - previous > 6 * confirmed_m3_per_s * extract(epoch FROM at - since)::float8 + 100,
+        false
+    )
 ),
 register_volume AS (
     SELECT span_id,

@@ -243,8 +243,8 @@ def _burst(row: Mapping[str, Any]) -> babe.Burst | None:
     known = _moment(answers.get("known_at")) or row["opened_at"]
     located = _moment(answers.get("located_at")) or min(row["opened_at"], stopped)
     began = _moment(details.get("began_at") or details.get("started_at"))
-    on_main = str(answers.get("pipe") or "main").lower().startswith(("main", "trunk", "distribution"))
-    kind = "service" if not on_main else "unreported_main" if began or details.get("alarm") else "reported_main"
+    service = str(answers.get("pipe") or "").lower().startswith("service")
+    kind = "service" if service else "unreported_main" if began or details.get("alarm") else "reported_main"
     flow = _number(answers.get("flow_m3_h") or answers.get("flow"))
     known = min(known, stopped)
     return babe.Burst(row["number"], kind, began, known, max(known, min(located, stopped)), stopped, flow)

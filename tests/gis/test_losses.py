@@ -111,6 +111,25 @@ def test_rollover_backflow_and_misread(town: Town) -> None:
     assert loss.consumption.register_breaks == 0
 
 
+def test_a_misread_beyond_the_window(town: Town) -> None:
+    town.flows()
+    usual = [f"C1,2025-{month:02}-15,{10 * month}" for month in range(8, 13)] + ["C1,2026-01-15,130"]
+    town.read(*usual, "C1,2026-02-15,840", "C1,2026-03-15,150")
+    believed = 10 * 14 / 31 + 20 * 17 / 59
+    assert town.billed() == pytest.approx(believed, rel=1e-3)
+
+
+def test_a_last_reading_beyond_all_reason_waits_for_another(town: Town) -> None:
+    town.flows()
+    town.read(*(f"C1,2025-{month:02}-15,{10 * month}" for month in range(8, 13)), "C1,2026-01-15,830")
+    loss = town.losses("A")["A"]
+    # the pace of the reads before it, until the next one tells
+    assert loss.consumption.billed_m3 == pytest.approx(DAYS * 20 / 61, rel=1e-3)
+    assert loss.consumption.extrapolated_m3 == pytest.approx(loss.consumption.billed_m3)
+    town.read("C1,2026-02-15,840")
+    assert town.billed() == pytest.approx(14 / 31 * 710 + 17 / 31 * 10)
+
+
 def test_a_fall_nobody_explains_counts_nothing(town: Town) -> None:
     town.flows()
     town.read("C1,2026-01-01,5000", "C1,2026-01-16,5010", "C1,2026-01-17,3", "C1,2026-02-01,18")
