@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+import psycopg
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.orm import Session
 
+from hub.db import raw_of
 from hub.errors import BadInput, NotFound
 from hub.metering.booking import SIDE_REGISTERS
 from hub.metering.devices import MeterRegister
@@ -25,7 +27,7 @@ from hub.models import Meter
 Step = Literal["hour", "day", "month"]
 STEPS: tuple[Step, ...] = ("hour", "day", "month")
 MOST_STEPS = 10_000
-_LENGTH = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=30)}
+LENGTH = {"hour": timedelta(hours=1), "day": timedelta(days=1), "month": timedelta(days=30)}
 # A fall of at most this, or of one part in a thousand of the register, is water that ran back.
 BACKFLOW_M3 = Decimal("0.5")
 # Rollover: the last tenth of the dials before, the first tenth after.
@@ -134,7 +136,7 @@ def _delta(
 
 def shares(movements: Sequence[Rise], marks: Sequence[datetime], step: Step) -> list[Used]:
     """`movements` cut at `marks`, each spread evenly over its time."""
-    tolerance = _LENGTH[step] / 20
+    tolerance = LENGTH[step] / 20
     result: list[Used] = []
     index = 0
     for begins, ends in pairwise(marks):
@@ -169,32 +171,48 @@ def _guessed(rise: Rise, edge: datetime, tolerance: timedelta) -> bool:
 def of_meter(
     session: Session, serial: str, *, begins: datetime, ends: datetime, step: Step, zone: ZoneInfo
 ) -> tuple[list[Used], list[Event]]:
-    """Consumption of a meter over [begins, ends), all its counting registers summed. Raises NotFound, BadInput."""
+    """Consumption of a meter over [begins, ends) from its readings. Raises NotFound, BadInput."""
     if ends <= begins:
         raise BadInput("The time must end after it begins.", field="to")
-    rows = session.execute(
-        select(Meter.id, Meter.register, Meter.unit, Meter.multiplier, Meter.dials).where(Meter.serial == serial)
-    ).all()
+    return over(session, counting(session, serial), edges(begins, ends, step, zone), step)
+
+
+def counting(session: Session, serial: str) -> list[int]:
+    """The ids of the registers of a meter that count its water. Raises NotFound."""
+    rows = session.execute(select(Meter.id, Meter.register).where(Meter.serial == serial).order_by(Meter.id)).all()
     if not rows:
         raise NotFound(
             f"There is no meter {serial[:80]!r}.", field="serial", remedy="Import it, or register its device."
         )
-    counting = [row for row in rows if row.register not in SIDE_REGISTERS]
-    moduli = _device_moduli(session, serial)
-    marks = edges(begins, ends, step, zone)
+    return [row.id for row in rows if row.register not in SIDE_REGISTERS]
+
+
+def over(
+    session: Session, registers: Sequence[int], marks: Sequence[datetime], step: Step
+) -> tuple[list[Used], list[Event]]:
+    """What `registers` of one meter counted between `marks`, summed, from their readings; and their falls meanwhile."""
+    modulus = moduli(raw_of(session), registers)
     parts: list[list[Used]] = []
     events: list[Event] = []
-    for row in counting:
-        modulus = moduli.get(row.register)
-        if modulus is None:
-            modulus = MeterRegister(row.id, row.unit, row.multiplier, row.dials).modulus_m3()
-        movements, falls = rises(list(_points(session, row.id, begins, ends)), modulus)
+    for register in registers:
+        movements, falls = rises(list(_points(session, register, marks[0], marks[-1])), modulus[register])
         parts.append(shares(movements, marks, step))
-        events += [fall for fall in falls if begins <= fall.at < ends]
-    return _summed(parts, marks), sorted(events)
+        events += [fall for fall in falls if marks[0] <= fall.at < marks[-1]]
+    return summed(parts, marks), sorted(events)
 
 
-def _summed(parts: Sequence[Sequence[Used]], marks: Sequence[datetime]) -> list[Used]:
+def moduli(connection: "psycopg.Connection[tuple[Any, ...]]", registers: Sequence[int]) -> dict[int, Decimal | None]:
+    """Where each register starts again, in m³: as its device was registered, else by its dials, else unknown."""
+    rows = connection.execute(
+        "SELECT m.id, m.unit, m.multiplier, m.dials, (SELECT d.register_modulus_m3 FROM device d"
+        " WHERE d.meter = m.serial AND d.register = m.register AND d.register_modulus_m3 IS NOT NULL"
+        " ORDER BY d.valid_from DESC LIMIT 1) FROM meter m WHERE m.id = ANY(%s)",
+        [list(registers)],
+    )
+    return {row[0]: row[4] if row[4] is not None else MeterRegister(*row[:4]).modulus_m3() for row in rows}
+
+
+def summed(parts: Sequence[Sequence[Used]], marks: Sequence[datetime]) -> list[Used]:
     """All registers of a compound meter together; where one is unknown, so is the sum."""
     if len(parts) == 1:
         return list(parts[0])
@@ -208,30 +226,19 @@ def _summed(parts: Sequence[Sequence[Used]], marks: Sequence[datetime]) -> list[
     return result
 
 
-def _device_moduli(session: Session, serial: str) -> dict[str, Decimal]:
-    rows = session.execute(
-        text(
-            "SELECT DISTINCT ON (register) register, register_modulus_m3 FROM device WHERE meter = :serial"
-            " AND register_modulus_m3 IS NOT NULL ORDER BY register, valid_from DESC"
-        ),
-        {"serial": serial},
-    )
-    return dict(rows.all())
-
-
 _POINTS = text(
     "SELECT measured_at, value_m3, quality FROM ("
     " (SELECT measured_at, value_m3, quality FROM reading WHERE meter_id = :meter AND measured_at < :begins"
-    "   AND quality IN :believed AND value_m3 IS NOT NULL ORDER BY measured_at DESC LIMIT 1)"
+    "   AND quality IN :believed AND value_m3 IS NOT NULL ORDER BY measured_at DESC LIMIT 2)"
     " UNION ALL SELECT measured_at, value_m3, quality FROM reading WHERE meter_id = :meter AND measured_at >= :begins"
     "   AND measured_at < :ends AND quality IN :believed AND value_m3 IS NOT NULL"
     " UNION ALL (SELECT measured_at, value_m3, quality FROM reading WHERE meter_id = :meter AND measured_at >= :ends"
-    "   AND quality IN :believed AND value_m3 IS NOT NULL ORDER BY measured_at LIMIT 1)) r ORDER BY measured_at"
+    "   AND quality IN :believed AND value_m3 IS NOT NULL ORDER BY measured_at LIMIT 2)) r ORDER BY measured_at"
 ).bindparams(bindparam("believed", expanding=True))
 
 
 def _points(session: Session, meter_id: int, begins: datetime, ends: datetime) -> Iterator[Point]:
-    """Believed readings in the time, with the last one before and the first one after."""
+    """Believed readings in the time, with two before and two after: by the outer ones the inner are judged misreads."""
     rows = session.execute(
         _POINTS, {"meter": meter_id, "begins": begins, "ends": ends, "believed": ("good", "estimated")}
     )

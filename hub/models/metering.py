@@ -9,6 +9,7 @@ from sqlalchemy import (
     TIMESTAMP,
     BigInteger,
     CheckConstraint,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -201,6 +202,66 @@ class AdapterSession(Base):
     known: Mapped[dict[str, Any]] = mapped_column(JSONB)
     seq: Mapped[int | None] = mapped_column(BigInteger)
     asked_at: Mapped[Instant | None]
+
+
+class ConsumptionDue(Base):
+    """Registers whose readings changed, each with the first and last instant concerned; written by triggers."""
+
+    __tablename__ = "consumption_due"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    meter_ids: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    lowers: Mapped[list[datetime]] = mapped_column(ARRAY(TIMESTAMP(timezone=True)))
+    uppers: Mapped[list[datetime]] = mapped_column(ARRAY(TIMESTAMP(timezone=True)))
+
+
+class ConsumptionDay(Base):
+    """What a register counted over one local day [begins, ends); `covered_s` seconds of it lie between readings.
+
+    `estimated`: from estimated readings. `begins_apart_s`, `ends_apart_s`: how far the register's stand at that edge
+    lies from the nearer of the two readings it was interpolated between, 0 where one lies on it.
+    """
+
+    __tablename__ = "consumption_day"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "80"}},)
+
+    meter_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    begins: Mapped[Instant]
+    ends: Mapped[Instant]
+    volume_m3: Mapped[float] = mapped_column(Double)
+    covered_s: Mapped[float] = mapped_column(Double)
+    estimated: Mapped[bool]
+    begins_apart_s: Mapped[float] = mapped_column(Double)
+    ends_apart_s: Mapped[float] = mapped_column(Double)
+
+
+class ConsumptionHours(Base):
+    """What a register counted in each of the 24 hours of one UTC day, null where unknown.
+
+    `covered_s` is null when every hour is covered whole; bit n of `estimated` marks hour n.
+    """
+
+    __tablename__ = "consumption_hours"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "80"}},)
+
+    meter_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    volumes_m3: Mapped[list[float | None]] = mapped_column(ARRAY(Double))
+    covered_s: Mapped[list[float | None] | None] = mapped_column(ARRAY(Double))
+    estimated: Mapped[int]
+
+
+class RegisterFall(Base):
+    """A fall of a register and what it was taken for: rollover, backflow, misread, reset."""
+
+    __tablename__ = "register_fall"
+
+    meter_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[Instant] = mapped_column(primary_key=True)
+    kind: Mapped[Str]
+    before_m3: Mapped[Volume]
+    after_m3: Mapped[Volume]
 
 
 class Quarantine(Base):
