@@ -1,7 +1,7 @@
 """Meters: what they are and where, their readings, and the consumption derived from them."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from hub.api import reading_shapes
 from hub.auth import Principal
 from hub.errors import BadInput
-from hub.metering import consumption, exchanges, lookups, network, revisions
+from hub.metering import exchanges, lookups, network, revisions, usage
 from hub.web import Config, Json, Tx, allow
 from hub.work import meter_exchanges
 
@@ -85,27 +85,11 @@ def get_meter_consumption(
     step: str = "day",
 ) -> Json:
     """Consumption by hour, local day or local month, with what is missing or estimated marked."""
-    if step not in consumption.STEPS:
-        raise BadInput(f"There is no step {step[:40]!r}.", field="step", remedy="Use hour, day or month.")
     begins, ends = (reading_shapes.moment(value, name, config.zone) for value, name in ((from_, "from"), (to, "to")))
     assert begins is not None and ends is not None
-    used, events = consumption.of_meter(session, serial, begins=begins, ends=ends, step=step, zone=config.zone)
-    known = [one.volume_m3 for one in used if one.volume_m3 is not None]
-    return Json(
-        {
-            "meter": serial,
-            "step": step,
-            "from": begins,
-            "to": ends,
-            "total_m3": round(float(sum(known)), 6) if known else None,
-            "items": [_used(one) for one in used],
-            "events": [
-                {"at": one.at, "kind": one.kind, "before_m3": float(one.before_m3), "after_m3": float(one.after_m3)}
-                for one in events
-            ],
-            "next_cursor": None,
-        }
-    )
+    named = reading_shapes.step_named(step)
+    used, events = usage.of_meter(session, serial, begins=begins, ends=ends, step=named, zone=config.zone)
+    return Json({"meter": serial} | reading_shapes.consumption(used, events, step, begins, ends))
 
 
 class NewRead(BaseModel):
@@ -243,14 +227,3 @@ def get_meter_completeness(
         raise BadInput("The time must end after it begins.", field="to")
     days = network.completeness(session, serial, begins, ends, config.time_zone)
     return Json({"meter": serial, "from": begins, "to": ends, "items": days, "next_cursor": None})
-
-
-def _used(one: consumption.Used) -> dict[str, Any]:
-    return {
-        "from": one.begins,
-        "to": one.ends,
-        "volume_m3": None if one.volume_m3 is None else round(float(one.volume_m3), 6),
-        "coverage": round(one.coverage, 4),
-        "estimated": one.estimated,
-        "missing": one.missing,
-    }

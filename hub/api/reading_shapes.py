@@ -1,6 +1,7 @@
 """How readings, registry entries and kept messages look in JSON, and the time parameters of their lists."""
 
 import base64
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from hub.errors import BadInput, Malformed, NotFound
 from hub.metering import lookups, revisions
+from hub.metering.consumption import STEPS, Event, Step, Used
 from hub.models import Device
 from hub.web import decode_cursor, encode_cursor
 
@@ -156,3 +158,40 @@ def moment(value: str | None, name: str, zone: ZoneInfo) -> datetime | None:
     except (ValueError, OverflowError):
         pass
     raise BadInput(f"{name} is neither a day nor a time.", field=name, value=value[:60], remedy="Write 2026-05-04.")
+
+
+def consumption(
+    used: Sequence[Used], events: Sequence[Event], step: str, begins: datetime, ends: datetime
+) -> dict[str, Any]:
+    """Consumption by steps, volumes in m³; null and `missing` where no two readings embrace the time."""
+    known = [one.volume_m3 for one in used if one.volume_m3 is not None]
+    return {
+        "step": step,
+        "from": begins,
+        "to": ends,
+        "total_m3": round(float(sum(known)), 6) if known else None,
+        "items": [
+            {
+                "from": one.begins,
+                "to": one.ends,
+                "volume_m3": None if one.volume_m3 is None else round(float(one.volume_m3), 6),
+                "coverage": round(one.coverage, 4),
+                "estimated": one.estimated,
+                "missing": one.missing,
+            }
+            for one in used
+        ],
+        "events": [
+            {"at": one.at, "kind": one.kind, "before_m3": float(one.before_m3), "after_m3": float(one.after_m3)}
+            for one in events
+        ],
+        "next_cursor": None,
+    }
+
+
+def step_named(step: str) -> Step:
+    """The step of that name. Raises BadInput."""
+    for known in STEPS:
+        if step == known:
+            return known
+    raise BadInput(f"There is no step {step[:40]!r}.", field="step", remedy="Use hour, day or month.")

@@ -19,8 +19,9 @@ from hub.db import raw_of
 from hub.metering import consumption
 from hub.metering.booking import SIDE_REGISTERS
 
-# How many notes one transaction takes, how many registers one statement, and over how much time.
+# How many notes and days of registers one transaction takes, how many registers one statement and over how much time.
 NOTES = 64
+REGISTER_DAYS = 40_000
 REGISTERS = 500
 STRETCH = timedelta(days=92)
 _LOCK = 0x63757263
@@ -50,7 +51,7 @@ def roll_up(session: Session, zone: ZoneInfo) -> int:
     connection.execute("SET LOCAL work_mem = '64MB'")
     connection.execute("SET LOCAL jit = off")
     changed = _claim(connection)
-    reached = _reach(connection, changed)
+    reached = _slice(connection, _reach(connection, changed))
     for begins, ends in _stretches(reached):
         within = [
             Due(one.meter_id, max(one.lower, begins), min(one.upper, ends))
@@ -103,6 +104,22 @@ def _reach(connection: Connection, changed: Sequence[Due]) -> list[Due]:
         [[one.meter_id for one in changed], [one.lower for one in changed], [one.upper for one in changed]],
     )
     return [Due(*row) for row in found]
+
+
+def _slice(connection: Connection, reached: list[Due]) -> list[Due]:
+    """As many registers as one transaction should take on; the others go back on the list."""
+    days, taken = 0, 0
+    for one in reached:
+        days += (one.upper - one.lower).days + 2
+        if days > REGISTER_DAYS and taken:
+            break
+        taken += 1
+    if left := reached[taken:]:
+        connection.execute(
+            "INSERT INTO consumption_due (meter_ids, lowers, uppers) VALUES (%b, %b, %b)",
+            [list(column) for column in zip(*left, strict=True)],
+        )
+    return reached[:taken]
 
 
 def _stretches(reached: Sequence[Due]) -> Iterator[tuple[datetime, datetime]]:

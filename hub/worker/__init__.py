@@ -21,7 +21,7 @@ from hub.billing import inbox
 from hub.db import Database
 from hub.errors import ConfigurationError
 from hub.guarded import Guard
-from hub.metering import readings, rebooking, watching
+from hub.metering import readings, rebooking, rollups, watching
 from hub.settings import Settings
 from hub.work import in_force, orders
 from hub.worker.jobs import Runner, schedule
@@ -29,6 +29,8 @@ from hub.worker.jobs import Runner, schedule
 log = structlog.get_logger()
 POLL_SECONDS = 1.0
 UPKEEP_SECONDS = 2.0
+# Readings that arrive meanwhile are rolled up together.
+ROLL_UP_SECONDS = 5.0
 CLOSED_AT_ONCE = 200
 FOLDED_AT_ONCE = 50
 WATCHDOG_SECONDS = 60.0
@@ -56,6 +58,7 @@ class Worker:
             "outbox": lambda: self._sender.run(self.stopping),
             "inbox": lambda: self._rounds(self._apply_events, self._inbox_wake),
             "upkeep": lambda: self._rounds(self._upkeep, unhurried, UPKEEP_SECONDS),
+            "consumption": lambda: self._rounds(self._roll_up, unhurried, ROLL_UP_SECONDS),
             "jobs": lambda: self._rounds(self._runner.run_next, unhurried),
         }
         threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
@@ -109,6 +112,10 @@ class Worker:
         with self._database.transaction() as session:
             rebooked = rebooking.run(session)
         return int(closed >= CLOSED_AT_ONCE or folded >= FOLDED_AT_ONCE or rebooked > 0)
+
+    def _roll_up(self) -> int:
+        with self._database.transaction() as session:
+            return rollups.roll_up(session, self._settings.zone)
 
     def _listen(self) -> None:
         """Wake the loops early; when the connection breaks they go on by their polling."""

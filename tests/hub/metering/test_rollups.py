@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from hub.errors import NotFound
 from hub.metering import consumption, partitions, rollups, usage
 from hub.metering.consumption import Point, Step, Used
-from hub.models import Meter, MeterInstallation, ServicePoint
+from hub.models import Meter, MeterInstallation
+from tests import factories
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 NEW_YORK, KOLKATA = ZoneInfo("America/New_York"), ZoneInfo("Asia/Kolkata")
@@ -208,8 +209,7 @@ def test_counting_a_repeat_makes_nothing_due(session: Session) -> None:
 
 
 def test_a_service_points_use_goes_on_from_meter_to_meter(session: Session) -> None:
-    session.add(ServicePoint(id="P", address="1 Main"))
-    session.flush()
+    factories.service_point(session, "P")
     noon = START + timedelta(hours=12)
     for serial, begins, ends, stands in (
         ("OLD", None, noon, [(START, 100), (noon, 103)]),
