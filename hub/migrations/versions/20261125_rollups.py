@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "20261125_rollups"
-down_revision = "20261125_findings"
+down_revision = "20261125_leaks"
 branch_labels = None
 depends_on = None
 
