@@ -16,7 +16,10 @@ from adapters.contracts import (
     EnvelopeAdapter,
     Malformed,
     MeterReading,
+    Refused,
+    TimeSource,
 )
+from adapters.meters import mapping
 
 _TOPIC = re.compile(
     r"(?:.*/)?(?:tele/(?P<a>[^/]+)/SENSOR|stat/(?P<b>[^/]+)/STATUS(?:8|10)|"
@@ -49,21 +52,19 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
         return Decoded("no_reading", reason="no_register", detail="no COUNTER among the sensors")
     stamp = envelope.fields.get("Time")
     at = strict.instant(stamp, "Time", zone=config.time_zone) if stamp is not None else None
-    found = [
-        MeterReading(
-            envelope.device,
-            PULSE_COUNT,
-            strict.number(value, name),
-            "count",
-            at,
-            "meter" if at else "receipt",
-            (),
-            name[:40],
-        )
-        for name, value in counters.items()
-        if re.fullmatch(r"C\d{1,2}", name)
-    ]
-    return Decoded("readings", found) if found else Decoded("no_reading", reason="no_register")
+    source: TimeSource = "meter" if at else "receipt"
+    found: list[MeterReading] = []
+    refused: list[Refused] = []
+    for name, value in counters.items():
+        if not re.fullmatch(r"C\d{1,2}", name):
+            continue
+        try:
+            count = strict.number(value, name)
+        except Malformed as error:
+            refused.append(Refused(error.reason, error.detail, envelope.device, PULSE_COUNT, at))
+            continue
+        found.append(MeterReading(envelope.device, PULSE_COUNT, count, "count", at, source, (), name))
+    return mapping.settled(envelope, found, refused, (), at, source)
 
 
 ADAPTER = EnvelopeAdapter("tasmota", "Tasmota", ("tele/+/SENSOR",), recognises, read)
