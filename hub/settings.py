@@ -104,6 +104,20 @@ class Settings(BaseSettings):
     def _lists(cls, value: Any) -> Any:
         return _split(value)
 
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+            raise ValueError("the address begins with postgresql://, e.g. postgresql://hub@db.example.org/curbstop")
+        return value
+
+    @field_validator("mqtt_url")
+    @classmethod
+    def _mqtt(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("mqtt://", "mqtts://")):
+            raise ValueError("the address begins with mqtt:// or mqtts://, e.g. mqtts://hub@broker.example.org")
+        return value
+
     @field_validator("mqtt_topics")
     @classmethod
     def _topics(cls, value: list[str]) -> list[str]:

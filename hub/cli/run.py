@@ -16,7 +16,7 @@ from hub.cli import doctor
 from hub.db import Database
 from hub.errors import ConfigurationError
 from hub.models import User
-from hub.private import database_for, shared_broker, shared_database, supervisor
+from hub.private import SchemaMissing, database_for, require_schema, shared_broker, shared_database, supervisor
 from hub.private.folder import CannotStart
 from hub.settings import Settings, load
 
@@ -69,7 +69,7 @@ def serve(
     port: PortOption = 8000,
     fd: Annotated[int | None, typer.Option(hidden=True, help="An inherited listening socket.")] = None,
 ) -> None:
-    """Run one web process. Any number may run beside each other.
+    """Run one web process. Any number may run beside each other. Prints a line that begins with `ready`.
 
     Example: curbstop serve --port 8001
     """
@@ -79,8 +79,9 @@ def serve(
     # Loads what the other processes do not need.
     from hub.cli import web_server
 
+    address = supervisor.address_of(settings, host, listener)
     with listener:
-        web_server.run(settings, listener)
+        web_server.run(settings, listener, lambda: None if fd is not None else typer.echo(f"ready {address}"))
 
 
 def work() -> None:
@@ -139,8 +140,17 @@ def _is_loopback(host: str) -> bool:
 
 
 def _with_database(settings: Settings) -> Settings:
-    """`settings` with a database address: the configured one, or that of the hub running on the data folder."""
+    """`settings` with a database address: the configured one, or that of the hub running on the data folder.
+
+    A process waits for a database that is away; one that was never migrated is refused, for no waiting would help.
+    """
     if settings.database_url is not None:
+        try:
+            require_schema(settings.database_url.get_secret_value())
+        except SchemaMissing:
+            raise
+        except CannotStart as away:
+            typer.echo(f"curbstop: {away.detail} Until then this process waits.", err=True)
         return settings
     found = shared_database(settings)
     if found is None:

@@ -5,6 +5,7 @@ Writes nothing.
 
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -20,7 +21,7 @@ GRACE_S = 3
 class WebServer(uvicorn.Server):
     """uvicorn that tells open event streams to end: they alone would keep it alive long after SIGTERM."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, on_ready: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -32,7 +33,12 @@ class WebServer(uvicorn.Server):
                 ssl_keyfile=settings.tls_key,
             )
         )
-        self.app = app
+        self.app, self._on_ready = app, on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say so once requests are taken."""
+        await super().startup(sockets)
+        self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Before uvicorn waits for open answers, those that never end by themselves are told."""
@@ -40,9 +46,9 @@ class WebServer(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def run(settings: Settings, listener: socket.socket) -> None:
-    """Serve on `listener` until SIGTERM or SIGINT."""
+def run(settings: Settings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT; `on_ready` is called once it answers."""
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal that ended it once more; an orderly end is a success and not a death by signal.
         signal.signal(number, lambda _number, _frame: None)
-    WebServer(create_app(settings), settings).run(sockets=[listener])
+    WebServer(create_app(settings), settings, on_ready).run(sockets=[listener])

@@ -70,7 +70,13 @@ class Account:
     def reaches(self, folder: Path) -> bool:
         """Whether this user can enter `folder` (every parent counts, so only trying tells)."""
         words = [*self.prefix(), "--", "test", "-x", str(folder)]
-        return subprocess.run(words, cwd="/", capture_output=True, check=False).returncode == 0
+        try:
+            return subprocess.run(words, cwd="/", capture_output=True, check=False).returncode == 0
+        except FileNotFoundError:
+            raise CannotStart(
+                f"{words[0]} is not installed, with which root runs servers as {self.name!r}: "
+                "install the package util-linux, or start the hub as an ordinary user."
+            ) from None
 
 
 def prepare(data_dir: Path) -> Path:

@@ -139,7 +139,7 @@ class Supervisor:
             mqtt_url = self._broker.url
         else:
             mqtt_url = settings.mqtt_url.get_secret_value()
-        address = f"{'https' if settings.tls_cert else 'http'}://{_shown_host(self.host)}:{listener.getsockname()[1]}"
+        address = address_of(settings, self.host, listener)
         lock.note(address=address, mqtt_url=self._broker.url if self._broker else None)
         environment = {
             **os.environ,
@@ -282,6 +282,11 @@ def secret_key_file(data_dir: Path) -> Path:
         with os.fdopen(handle, "w") as file:
             file.write(secrets.token_urlsafe(48))
     return path
+
+
+def address_of(settings: Settings, host: str, listener: socket.socket) -> str:
+    """What to type into a browser on this machine to reach a web process that listens there."""
+    return f"{'https' if settings.tls_cert else 'http'}://{_shown_host(host)}:{listener.getsockname()[1]}"
 
 
 def _shown_host(host: str) -> str:

@@ -230,6 +230,25 @@ def test_a_configured_database_that_is_away_is_said(data_dir: Path) -> None:
     assert "secret" not in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("DATABASE_URL", "mysql://hub:secret@db/hub"), ("MQTT_URL", "broker.example:1883")]
+)
+def test_an_address_of_another_kind_is_refused(data_dir: Path, name: str, value: str) -> None:
+    refused = curbstop("work", data_dir=data_dir, **{f"CURBSTOP_{name}": value})
+    assert (refused.returncode, f"CURBSTOP_{name}" in refused.stderr) == (1, True)
+    assert "secret" not in refused.stderr
+
+
+def test_a_process_on_a_database_without_tables_says_what_to_do(
+    data_dir: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURBSTOP_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("CURBSTOP_DATABASE_URL", request.getfixturevalue("cluster").url)
+    for command in (run.work, lambda: run.serve(port=0)):
+        with pytest.raises(CannotStart, match="run `curbstop migrate`"):
+            command()
+
+
 def test_a_process_alone_asks_for_its_servers(data_dir: Path) -> None:
     refused = curbstop("work", data_dir=data_dir)
     assert refused.returncode == 1

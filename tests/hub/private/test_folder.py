@@ -64,6 +64,12 @@ def test_somebody_elses_folder_is_said(data_dir: Path) -> None:
         FolderLock(data_dir).try_acquire("up")
 
 
+def test_the_program_that_root_needs_is_named(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(data_dir))
+    with pytest.raises(CannotStart, match="util-linux"):
+        folder.Account("postgres", 5432, 5432).reaches(data_dir)
+
+
 def test_a_folder_that_cannot_be_made_is_said(data_dir: Path) -> None:
     (data_dir / "file").write_text("")
     with pytest.raises(CannotStart, match="CURBSTOP_DATA_DIR"):
