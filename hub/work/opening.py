@@ -318,6 +318,8 @@ def _join(session: Session, asked: _Request) -> Opened | None:
             if (j["type"], j["account"]) != (joined["type"], joined["account"])
         ]
         values["details"] = {**known.details, "joined": [*rest, joined]}
+    elif asked.reference is not None and (asked.reference, asked.source_id) != (known.reference, known.source_id):
+        values["details"]["also_asked"] = _also_asked(known, asked)
     if any(getattr(known, name) != value for name, value in values.items()):
         steps.change(session, known, **values)
     trigger(session, known, asked.event_id, "joined")
@@ -334,6 +336,14 @@ def _join(session: Session, asked: _Request) -> Opened | None:
         },
     )
     return Opened(known, "joined")
+
+
+def _also_asked(known: WorkOrder, asked: _Request) -> list[dict[str, Any]]:
+    """The further references under which the same work was asked for: a cancellation of one leaves it to the others."""
+    source = str(asked.source_id) if asked.source_id else None
+    request = {"reference": asked.reference, "source_id": source}
+    kept: list[dict[str, Any]] = known.details.get("also_asked", [])
+    return kept if request in kept else [*kept, request]
 
 
 def _take_over(session: Session, asked: _Request, known: WorkOrder) -> Opened | None:

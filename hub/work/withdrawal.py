@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, true
 from sqlalchemy.orm import Session
 
 from hub import clock
@@ -83,18 +83,21 @@ def withdraw_reference(
 ) -> list[WorkOrder]:
     """Withdraw whatever `reference` of a source opened or joined, as far as it is still open; the orders touched.
 
-    A request that had joined another order is taken out of it. An order that others have joined goes on for them.
+    A request that had joined another order is taken out of it. An order that others have joined, or asked for as well
+    under a reference of their own, goes on for them.
     """
     named: dict[str, Any] = {"reference": reference, **({"account": account} if account else {})}
-    mine = WorkOrder.reference == reference
+    also_named = {"reference": reference, "source_id": str(source_id) if source_id else None}
+    same_source = WorkOrder.source_id.is_not_distinct_from(source_id)
+    same_account = (WorkOrder.account == account) if account else true()
     found = session.scalars(
         select(WorkOrder.id)
         .where(
             WorkOrder.status.in_([str(s) for s in lifecycle.OPEN]),
-            WorkOrder.source_id.is_not_distinct_from(source_id),
             or_(
-                mine & (WorkOrder.account == account) if account else mine,
-                WorkOrder.details["joined"].contains([named]),
+                same_source & same_account & (WorkOrder.reference == reference),
+                same_source & WorkOrder.details["joined"].contains([named]),
+                same_account & WorkOrder.details["also_asked"].contains([also_named]),
             ),
         )
         .order_by(WorkOrder.id)
@@ -105,8 +108,13 @@ def withdraw_reference(
             continue
         joined: list[dict[str, Any]] = order.details.get("joined", [])
         rest = [request for request in joined if any(request[name] != value for name, value in named.items())]
+        also: list[dict[str, Any]] = order.details.get("also_asked", [])
         if len(rest) < len(joined):
-            _leave(session, order, rest, by=by, reason=reason)
+            _leave(session, order, "joined", rest, by=by, reason=reason)
+        elif also_named in also:
+            _leave(session, order, "also_asked", [r for r in also if r != also_named], by=by, reason=reason)
+        elif also:
+            _go_on(session, order, by=by, reason=reason)
         elif joined:
             _hand_over(session, order, by=by, reason=reason)
         else:
@@ -115,9 +123,23 @@ def withdraw_reference(
     return touched
 
 
-def _leave(session: Session, order: WorkOrder, rest: list[dict[str, Any]], *, by: str, reason: str) -> None:
-    steps.change(session, order, details={**order.details, "joined": rest})
+def _leave(
+    session: Session, order: WorkOrder, requests: str, rest: list[dict[str, Any]], *, by: str, reason: str
+) -> None:
+    steps.change(session, order, details={**order.details, requests: rest})
     steps.log(session, order, by=by, verb="request_withdrawn", detail={"reason": reason})
+
+
+def _go_on(session: Session, order: WorkOrder, *, by: str, reason: str) -> None:
+    """The same work under the next reference it was asked for; the one it was opened under is withdrawn."""
+    heir, *rest = order.details["also_asked"]
+    before = {"reference": order.reference}
+    steps.owe(session, order, "work_order.cancelled", reason=reason)
+    source = UUID(heir["source_id"]) if heir["source_id"] else None
+    details = {**order.details, "also_asked": rest}
+    steps.change(session, order, reference=heir["reference"], source_id=source, details=details)
+    steps.log(session, order, by=by, verb="handed_over", detail={"reason": reason, "before": before})
+    steps.owe(session, order, "work_order.opened")
 
 
 def _hand_over(session: Session, order: WorkOrder, *, by: str, reason: str) -> None:

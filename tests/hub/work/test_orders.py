@@ -403,6 +403,22 @@ def test_withdrawing_one_half_of_a_joint_visit_leaves_the_other(cast: Cast) -> N
     assert order.status == "cancelled"
 
 
+@pytest.mark.parametrize("first", ["ONE", "TWO"])
+def test_work_asked_for_twice_goes_on_until_both_requests_are_withdrawn(cast: Cast, first: str) -> None:
+    order = cast.order("reread", reference="ONE")
+    assert cast.order("reread", reference="TWO").id == order.id
+    cast.order("reread", reference="TWO")
+    last = {"ONE": "TWO", "TWO": "ONE"}[first]
+    for account, reference in (("A2", first), (None, first)):
+        orders.withdraw_reference(
+            cast.session, source_id=cast.source_id, reference=reference, by="b", reason="no", account=account
+        )
+        assert order.status == "ready"
+    assert order.reference == last
+    orders.withdraw_reference(cast.session, source_id=cast.source_id, reference=last, by="b", reason="no")
+    assert order.status == "cancelled"
+
+
 def test_another_accounts_order_gives_way_unless_it_is_on_the_road(cast: Cast) -> None:
     order = cast.order("reconnect")
     taken = cast.order("reconnect", account="A2")
