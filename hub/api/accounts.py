@@ -19,7 +19,7 @@ from hub.work import policy, search
 router = APIRouter(prefix="/api/v1/accounts", tags=["customers"])
 
 
-@router.get("/{number}", name="get_account")
+@router.get("/{number:path}", name="get_account")
 def get_account(
     session: Tx, number: str, who: Principal = allow("admin", "supervisor", "dispatcher", "billing", "analyst")
 ) -> Json:

@@ -17,7 +17,7 @@ from hub.work import places
 router = APIRouter(prefix="/api/v1/service-points", tags=["customers"])
 
 
-@router.get("/{id}", name="get_service_point")
+@router.get("/{id:path}", name="get_service_point")
 def get_service_point(
     session: Tx, id: str, who: Principal = allow("admin", "supervisor", "dispatcher", "billing", "analyst")
 ) -> Json:

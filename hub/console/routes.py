@@ -54,7 +54,7 @@ def show_ticket(request: Request, session: Tx, order_id: str, who: Principal = a
     return page(request, "ticket.html", session=session, who=who, ticket=work.ticket(session, order_id))
 
 
-@pages.get("/accounts/{number}")
+@pages.get("/accounts/{number:path}")
 def show_account(request: Request, session: Tx, number: str, who: Principal = allow(*OFFICE)) -> Response:
     """A customer's account: what happened, and what happens when."""
     found = places.account(session, number)
@@ -64,7 +64,7 @@ def show_account(request: Request, session: Tx, number: str, who: Principal = al
     return page(request, "account.html", session=session, who=who, account=found, debt=debt)
 
 
-@pages.get("/places/{place_id}")
+@pages.get("/places/{place_id:path}")
 def show_place(request: Request, session: Tx, place_id: str, who: Principal = allow(*EVERYBODY)) -> Response:
     """A service point: what it is like, its meters, its work. An analyst sees no names."""
     found = places.place(session, place_id)

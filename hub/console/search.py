@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -69,7 +70,7 @@ def _accounts(session: Session, q: str) -> list[dict[str, Any]]:
             "kind": "account",
             "label": row.name or row.number,
             "more": " · ".join(part for part in (row.number if row.name else None, row.address) if part),
-            "href": f"/accounts/{row.number}",
+            "href": f"/accounts/{quote(row.number)}",
         }
         for row in rows
     ]
@@ -89,7 +90,7 @@ def _places(session: Session, q: str) -> list[dict[str, Any]]:
             "kind": "place",
             "label": row.address,
             "more": " · ".join(part for part in (row.id, f"zone {row.zone}" if row.zone else None) if part),
-            "href": f"/places/{row.id}",
+            "href": f"/places/{quote(row.id)}",
         }
         for row in rows
     ]
@@ -104,6 +105,6 @@ def _meters(session: Session, q: str) -> list[dict[str, Any]]:
         .limit(PER_KIND)
     )
     return [
-        {"kind": "meter", "label": f"Meter {row.serial}", "more": row.address, "href": f"/places/{row.id}"}
+        {"kind": "meter", "label": f"Meter {row.serial}", "more": row.address, "href": f"/places/{quote(row.id)}"}
         for row in rows
     ]

@@ -289,6 +289,18 @@ def test_account_and_place_by_role(live: Live, post: Post) -> None:
     assert live.client().get("/api/v1/accounts/A1").status_code == 401
 
 
+def test_keys_of_the_utility_may_hold_slashes_and_other_signs(live: Live, post: Post) -> None:
+    key = "12/4 b#1?"
+    with live.database.transaction() as session:
+        factories.service_point(session, key, zone="Z1", lon=0.7)
+        factories.account(session, key, at=key)
+    client = live.client("supervisor")
+    spelled = quote(key, safe="")
+    assert client.get(f"/api/v1/accounts/{spelled}").json()["places"][0]["service_point"] == key
+    assert client.get(f"/api/v1/service-points/{spelled}").json()["residents"][0]["account"] == key
+    assert client.get("/api/v1/service-points/no/such").status_code == 404
+
+
 def test_sources_never_show_their_secrets(live: Live, post: Post) -> None:
     post(delinquent())
     answer = live.client("admin").get("/api/v1/sources")

@@ -68,7 +68,7 @@ export function filterBar({ filters, types, zones, crews, change }) {
       </select>
     </div>
     ${filters.account
-      ? html`<p class="small">Only account <a href="/accounts/${filters.account}">${filters.account}</a>
+      ? html`<p class="small">Only account <a href="/accounts/${encodeURIComponent(filters.account)}">${filters.account}</a>
           <button class="button quiet" @click=${() => change({ ...filters, account: "" })}>Show all</button></p>`
       : ""}
   </div>`;
