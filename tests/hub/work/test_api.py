@@ -234,7 +234,9 @@ def test_a_list_costs_the_same_however_long_it_is(desk: Desk) -> None:
         return len(counted)
 
     def note(*executed: object) -> None:
-        counted.append(str(executed[2]))
+        # listeners of what was opened before are woken by a thread of its own, in its own time
+        if "pg_notify" not in str(executed[2]):
+            counted.append(str(executed[2]))
 
     event.listen(desk.live.database.engine, "before_cursor_execute", note)
     desk.open()
