@@ -60,7 +60,10 @@ def add_user(
 
 
 def disable_user(email: Annotated[str, typer.Argument(help="Who may no longer sign in.")]) -> None:
-    """Let a person sign in no more; their open sessions end."""
+    """Let a person sign in no more; their open sessions end.
+
+    Example: curbstop user disable kim@water.example
+    """
     with command_transaction(load()) as session:
         auth.disable_user(session, email)
         changes.record(session, actor=ACTOR, subject_type="user", subject_id=email, verb="disabled")
@@ -102,7 +105,10 @@ def _crew_id(session: Session, name: str) -> UUID:
 
 
 def revoke_token(prefix: Annotated[str, typer.Argument(help="The first 11 characters of the token.")]) -> None:
-    """Refuse a token from now on."""
+    """Refuse a token from now on.
+
+    Example: curbstop token revoke PREFIX
+    """
     with command_transaction(load()) as session:
         count = auth.revoke_token(session, prefix[:11])
         if not count:
