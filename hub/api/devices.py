@@ -72,7 +72,7 @@ def create_device(what: NewDevice, session: Tx, who: Principal = allow(*WRITERS)
     fields = what.model_dump(exclude={"register_", "valid_from"})
     made = devices.register(session, by=who.actor, register=what.register_, valid_from=begins, **fields)
     replayed = readings.replay_device(session, made.device)
-    again = rebooking.run(session, device=made.device)
+    again = rebooking.run(session, device=made.device) or 0
     session.refresh(made)
     return Json(
         reading_shapes.entry(made)

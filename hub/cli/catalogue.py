@@ -25,8 +25,6 @@ def check(
 
     Without a folder: the shipped ones, with those of CURBSTOP_TYPES_DIR and CURBSTOP_PACKS_DIR over them. Packs of a
     folder are looked for in its sub-folder `packs`.
-
-    Example: curbstop catalogue check types
     """
     configured = settings.load()
     packs_at = folder / "packs" if folder and (folder / "packs").is_dir() else configured.packs_dir

@@ -26,10 +26,7 @@ def register(app: typer.Typer) -> None:
         required = ", ".join(column.name for column in importer.columns if column.required)
         optional = ", ".join(column.name for column in importer.columns if not column.required)
         shape = " and a geometry (CSV: lon and lat, or wkt)" if importer.geometry else ""
-        text = (
-            f"Import {kind.replace('-', ' ')}.\n\nRequired columns: {required}{shape}.\n\nOptional: {optional}.\n\n"
-            f"Example: curbstop import {kind} {kind}.{'geojson' if importer.geometry else 'csv'}"
-        )
+        text = f"Import {kind.replace('-', ' ')}.\n\nRequired columns: {required}{shape}.\n\nOptional: {optional}."
         group.command(kind, help=text)(_command(kind))
     app.add_typer(group, name="import")
 

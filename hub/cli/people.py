@@ -60,10 +60,7 @@ def add_user(
 
 
 def disable_user(email: Annotated[str, typer.Argument(help="Who may no longer sign in.")]) -> None:
-    """Let a person sign in no more; their open sessions end.
-
-    Example: curbstop user disable kim@water.example
-    """
+    """Let a person sign in no more; their open sessions end."""
     with command_transaction(load()) as session:
         auth.disable_user(session, email)
         changes.record(session, actor=ACTOR, subject_type="user", subject_id=email, verb="disabled")
@@ -105,10 +102,7 @@ def _crew_id(session: Session, name: str) -> UUID:
 
 
 def revoke_token(prefix: Annotated[str, typer.Argument(help="The first 11 characters of the token.")]) -> None:
-    """Refuse a token from now on.
-
-    Example: curbstop token revoke PREFIX
-    """
+    """Refuse a token from now on."""
     with command_transaction(load()) as session:
         count = auth.revoke_token(session, prefix[:11])
         if not count:

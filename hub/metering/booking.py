@@ -190,7 +190,10 @@ def _volume(
     """The unit as sent or registered, the volume in m³ if the unit is known, and where the register starts again.
 
     A bare register takes the device's unit, else the meter's; a pulse only the device's (a meter's dial is no pulse).
+    A device known to state a wrong unit (`config.distrust_unit`) is bare too, where the registry has a unit for it.
     """
+    if profile is not None and profile.unit is not None and profile.config.get("distrust_unit") is True:
+        reading = reading._replace(unit=None)
     modulus = profile.register_modulus_m3 if profile else None
     if modulus is None:
         modulus = target.modulus_m3()

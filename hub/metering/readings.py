@@ -134,7 +134,7 @@ def judged_again(session: Session, raw_ids: Collection[int]) -> list[Row]:
     registry = _registry(session, opened, known)
     for one in opened:
         # what people wrote down may be of any past date
-        _judge(one, registry, live=not one.message.source.startswith(("order:", "exchange:")))
+        _judge(one, registry, live=not one.message.source.startswith(arrivals.BY_HAND))
     return [row for one in opened for row in one.rows]
 
 

@@ -20,14 +20,14 @@ from hub.models import Device, Rebooking
 SLICE = 1000
 
 
-def run(session: Session, *, device: str | None = None, limit: int = SLICE) -> int:
-    """Do a slice of the oldest rebooking (of `device`); the number of messages read again, 0 when none waits."""
+def run(session: Session, *, device: str | None = None, limit: int = SLICE) -> int | None:
+    """Do a slice of the oldest rebooking (of `device`); the number of messages read again, None when none waits."""
     query = select(Rebooking).order_by(Rebooking.queued_at, Rebooking.id).limit(1)
     if device is not None:
         query = query.where(Rebooking.device == devices.key(device))
     waiting = session.scalars(query.with_for_update(skip_locked=True)).one_or_none()
     if waiting is None:
-        return 0
+        return None
     ids = _messages(session, waiting, limit)
     if ids:
         _rebook(session, waiting, ids)
@@ -35,8 +35,7 @@ def run(session: Session, *, device: str | None = None, limit: int = SLICE) -> i
     if len(ids) < limit:
         session.delete(waiting)
     session.flush()
-    # an empty rebooking is done too; there may be another one behind it
-    return len(ids) or 1
+    return len(ids)
 
 
 def _messages(session: Session, waiting: Rebooking, limit: int) -> list[int]:

@@ -5,7 +5,7 @@ the caller's transaction. A reading that a person edited carries the flag `edite
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, NamedTuple
 
@@ -109,6 +109,8 @@ def edit(
         raise BadInput("It is not said why.", field="reason", remedy="Say why the reading is changed.")
     if (value is not None) and action in ("accept", "reject"):
         raise BadInput(f"To {action} a reading takes no value.", field="value", remedy="Use replace or estimate.")
+    if at > clock.now(session) + timedelta(minutes=15):
+        raise BadInput("That instant is still to come.", field="measured_at", value=at.isoformat())
     meter = register_of(session, serial, register)
     standing = session.get(Reading, (meter.id, at), with_for_update=True, populate_existing=True)
     if standing is None and action != "estimate":
@@ -170,7 +172,8 @@ def _number(value: Decimal | str) -> Decimal:
         number = Decimal(value)
     except InvalidOperation:
         number = Decimal("NaN")
-    if not number.is_finite() or not 0 <= number < Decimal(10) ** 15:
+    exponent = number.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent < -12 or not 0 <= number < Decimal(10) ** 15:
         raise BadInput("The value is no register of a meter.", field="value", value=str(value)[:60])
     return number
 

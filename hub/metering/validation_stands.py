@@ -221,5 +221,9 @@ def smallest_hour(points: Sequence[At], hours: int) -> Decimal | None:
 
 
 def exempt(case: Case, rule: ContinuousFlow) -> bool:
-    """Whether the place is declared to use water round the clock."""
-    return (case.premise_class or "").lower() in rule.exempt_premise_classes or case.service_point in rule.exempt_points
+    """Whether water may run there round the clock: at a meter of a zone, and where it is declared."""
+    return (
+        case.service_point is None
+        or (case.premise_class or "").lower() in rule.exempt_premise_classes
+        or case.service_point in rule.exempt_points
+    )

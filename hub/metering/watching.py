@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from hub import clock
 from hub.db import new_id, raw_of
 from hub.errors import storable
-from hub.metering import alarms
+from hub.metering import alarms, arrivals
 from hub.metering.alarms import Episode, Said
 from hub.metering.sequences import GRACE, Counter, Gap, can_ask
 
@@ -43,7 +43,7 @@ def fold(session: Session, *, batches: int = 50) -> int:
     if bodies:
         _queue_reviews(session, bodies)
         _fold_gateways(session, bodies)
-        _fold_devices(session, [sighting for body in bodies for sighting in body["sightings"]])
+        _fold_devices(session, [arrivals.opened(told) for body in bodies for told in body["sightings"]])
     return len(bodies)
 
 
@@ -62,7 +62,7 @@ def _queue_reviews(session: Session, bodies: Iterable[Mapping[str, Any]]) -> Non
     since: dict[int, datetime] = {}
     for body in bodies:
         for meter_id, at in body["meters"]:
-            when = datetime.fromisoformat(at)
+            when = arrivals.instant(at)
             since[meter_id] = min(when, since.get(meter_id, when))
     queue_review(session, since)
 
@@ -71,10 +71,12 @@ def _fold_gateways(session: Session, bodies: Iterable[Mapping[str, Any]]) -> Non
     heard: dict[str, datetime] = {}
     numbers: dict[str, list[tuple[int, datetime]]] = {}
     for body in bodies:
-        for name, one in body["gateways"].items():
-            at = datetime.fromisoformat(one["at"])
+        for name, last, seqs in body["gateways"]:
+            at = arrivals.instant(last)
             heard[name] = max(at, heard.get(name, at))
-            numbers.setdefault(name, []).extend((seq, at) for seq in one["seqs"])
+            numbers.setdefault(name, []).extend((seq, at) for seq in seqs)
+    if not heard:
+        return
     known = raw_of(session).execute(
         "SELECT gateway, seq, seq_at FROM gateway_state WHERE gateway = ANY(%s)", [list(heard)]
     )
@@ -140,7 +142,6 @@ def _fold_devices(session: Session, sightings: list[dict[str, Any]]) -> None:
         return
     by_device: dict[str, list[dict[str, Any]]] = {}
     for one in sightings:
-        one["received"] = datetime.fromisoformat(one["received"])
         by_device.setdefault(one["device"], []).append(one)
     states = _states(session, by_device)
     counters = {name: Counter(state["seq"], state["seq_at"]) for name, state in states.items()}
@@ -170,7 +171,7 @@ def _states(session: Session, names: Iterable[str]) -> dict[str, dict[str, Any]]
 
 def _numbers(found: Iterable[Mapping[str, Any]]) -> list[tuple[int, datetime]]:
     """The numbers a device gave: those of its readings, else those of its network."""
-    own = [(seq, datetime.fromisoformat(at)) for one in found for seq, at in one.get("seqs", ())]
+    own = [number for one in found for number in one["seqs"]]
     return own or [(one["counter"], one["received"]) for one in found if "counter" in one]
 
 
@@ -180,8 +181,7 @@ def _see(state: dict[str, Any], found: Iterable[Mapping[str, Any]]) -> None:
         if one["received"] >= state["heard_at"]:
             state["heard_at"], state["publisher"] = one["received"], one["publisher"]
         if "read" in one:
-            read = datetime.fromisoformat(one["read"])
-            state["read_at"] = max(read, state["read_at"] or read)
+            state["read_at"] = max(one["read"], state["read_at"] or one["read"])
         if "offset" in one:
             state["time_source"] = one["source"]
             state["offsets_s"] = [*state["offsets_s"], float(one["offset"])][-_OFFSETS:]
@@ -209,10 +209,9 @@ def _said(found: Iterable[Mapping[str, Any]], latching: Mapping[str, frozenset[s
     for one in found:
         latched = latching[one["device"]] | alarms.LATCHING.get(one["adapter"] or "", set())
         if "read" in one:
-            at = datetime.fromisoformat(one["read"])
-            said.append(Said(at, "reading", tuple(one["words"]), one["historic"], latched, one["raw"]))
-        for at_text, words, historic in one.get("events", ()):
-            said.append(Said(datetime.fromisoformat(at_text), "event", tuple(words), historic, latched, one["raw"]))
+            said.append(Said(one["read"], "reading", one["words"], one["historic"], latched, one["raw"]))
+        for at, words, historic in one["events"]:
+            said.append(Said(at, "event", words, historic, latched, one["raw"]))
     return alarms.merged(said)
 
 

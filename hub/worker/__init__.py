@@ -111,7 +111,7 @@ class Worker:
             folded = watching.fold(session, batches=FOLDED_AT_ONCE)
         with self._database.transaction() as session:
             rebooked = rebooking.run(session)
-        return int(closed >= CLOSED_AT_ONCE or folded >= FOLDED_AT_ONCE or rebooked > 0)
+        return int(closed >= CLOSED_AT_ONCE or folded >= FOLDED_AT_ONCE or rebooked is not None)
 
     def _roll_up(self) -> int:
         with self._database.transaction() as session:

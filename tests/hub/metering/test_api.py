@@ -295,7 +295,7 @@ def test_a_meter_is_exchanged_and_its_radio_goes_over(live: Live, http: httpx.Cl
     assert answer.status_code == 201, answer.text
     assert (answer.json()["new"], answer.json()["service_point"]) == ("M2", "SP1")
     with live.database.transaction() as session:
-        while rebooking.run(session):
+        while rebooking.run(session) is not None:
             pass
     values = [one["value"] for one in http.get("/api/v1/meters/M2/readings").json()["items"]]
     assert values == ["2", "0"]

@@ -65,7 +65,7 @@ def send(session: Session, *items: tuple[int, Any], device: str = "d1", together
 
 
 def rebook(session: Session) -> None:
-    while rebooking.run(session):
+    while rebooking.run(session) is not None:
         pass
 
 
@@ -97,6 +97,17 @@ def test_a_corrected_unit_books_the_readings_anew_and_keeps_what_they_were(town:
     assert town.scalars(select(MeterReview)).one().since == NOW - timedelta(hours=5)
 
 
+def test_a_device_that_states_a_wrong_unit_is_corrected_by_its_registry_entry(town: Session) -> None:
+    send(town, (5, 100), (4, 101), unit="m3")
+    devices.register(
+        town, device="D1", meter="M1", by="x", unit="m3", multiplier=Decimal("0.1"), valid_from=devices.ALWAYS,
+        config={"distrust_unit": True},
+    )  # fmt: skip
+    rebook(town)
+    assert [m3 for _, m3 in volumes(town, "M1")] == [Decimal("1E+1"), Decimal("10.1")]
+    assert town.scalar(select(func.count()).select_from(ReadingRevision)) == 2
+
+
 def test_a_correction_from_a_day_on_leaves_what_was_before(town: Session) -> None:
     send(town, (30, 100), (5, 200), together=True)
     devices.register(town, device="D1", meter="M1", by="clerk", unit="m3", valid_from=NOW - timedelta(hours=10))
@@ -109,7 +120,7 @@ def test_a_correction_is_done_in_slices_by_whoever_has_time(town: Session) -> No
     devices.register(town, device="D1", meter="M1", by="clerk", unit="m3", valid_from=devices.ALWAYS)
     assert rebooking.run(town, limit=8) == 8
     assert town.scalar(select(func.count()).select_from(ReadingRevision)) == 8
-    while rebooking.run(town, limit=8):
+    while rebooking.run(town, limit=8) is not None:
         pass
     assert town.scalar(select(func.count()).select_from(ReadingRevision)) == 20
     assert town.scalar(select(func.count()).select_from(Rebooking)) == 0
@@ -278,6 +289,8 @@ def test_an_instant_without_a_reading_can_be_estimated(town: Session) -> None:
         (5, {"action": "replace", "value": "-5"}),
         (5, {"action": "replace", "value": "nan"}),
         (5, {"action": "replace", "value": "5", "unit": "furlong"}),
+        (5, {"action": "replace", "value": "1e-999999999"}),
+        (-1, {"action": "estimate", "value": "5"}),
         (5, {"action": "accept", "reason": "  "}),
         (9, {"action": "estimate"}),
     ],

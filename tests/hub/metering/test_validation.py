@@ -16,7 +16,17 @@ from hub.db import raw_of
 from hub.errors import BadInput, ConfigurationError, Conflict
 from hub.metering import consumption, devices, exceptions, partitions, rebooking, revisions, validation, watching
 from hub.metering import validation_rules as declared
-from hub.models import Alarm, Meter, MeterReview, Occupancy, PlaceFact, Reading, ReadingException, ServicePoint
+from hub.models import (
+    Alarm,
+    Meter,
+    MeterInstallation,
+    MeterReview,
+    Occupancy,
+    PlaceFact,
+    Reading,
+    ReadingException,
+    ServicePoint,
+)
 from tests import factories
 
 NOW = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)
@@ -103,7 +113,7 @@ def test_a_corrected_profile_settles_the_jump_by_itself(town: Session) -> None:
     devices.register(
         town, device="D1", meter="M1", by="clerk", unit="l", valid_from=NOW - timedelta(hours=4, minutes=5)
     )
-    while rebooking.run(town):
+    while rebooking.run(town) is not None:
         pass
     watching.fold(town)
     review(town)
@@ -240,6 +250,12 @@ def test_flow_in_every_hour_is_an_alarm_with_its_smallest_hour(town: Session) ->
     read(town, [(0, stands[-1][1])])
     town.refresh(alarm)
     assert (alarm.state, alarm.ended_at) == ("cleared", NOW)
+
+
+def test_a_meter_of_a_zone_always_runs(town: Session) -> None:
+    town.execute(update(MeterInstallation).values(service_point=None, zone="Z1", direction="in"))
+    read(town, [(hours, 100 + (30 - hours) * 3) for hours in range(30, -1, -1)])
+    assert town.scalars(select(Alarm)).all() == []
 
 
 @pytest.mark.parametrize("missing", [None, 8])

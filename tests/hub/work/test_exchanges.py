@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import select
 
 from hub import clock
-from hub.metering import devices, readings
+from hub.metering import devices, readings, watching
 from hub.metering.ledger import Message
-from hub.models import Device, Meter, MeterInstallation, Reading
+from hub.models import Device, GatewayState, Meter, MeterInstallation, Reading
 from hub.work import catalogue, orders, places
 from tests.hub.work.conftest import BY, Cast
 
@@ -63,6 +63,9 @@ def test_a_report_ends_one_meter_and_begins_the_next(cast: Cast) -> None:
         ("M2", "30", "start"),
     ]
     assert cast.exceptions() == []
+    # what people read from a dial comes from no gateway
+    watching.fold(session)
+    assert session.scalars(select(GatewayState)).all() == []
 
 
 def test_the_radio_counts_for_the_new_meter_from_then_on(cast: Cast) -> None:

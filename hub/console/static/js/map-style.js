@@ -21,8 +21,6 @@ export const STATUS_SHAPES = {
 /** The present value of a colour token, as the map understands it: `light-dark()` resolved. */
 export function colour(token) {
   const probe = document.createElement("span");
-  // a map is a picture: where the system forces its own colours upon text, it keeps those that tell things apart
-  probe.style.forcedColorAdjust = "none";
   probe.style.color = `var(--${token})`;
   document.body.append(probe);
   const value = getComputedStyle(probe).color;
