@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select, text
 
@@ -106,3 +106,18 @@ def get_survey_plan(session: Tx, config: Config, who: Principal = allow(*READERS
 def get_mains_ranking(session: Tx, who: Principal = allow(*READERS)) -> Json:
     """Mains by repeated loss, the worst first: candidates for renewal."""
     return Json({"items": planning.mains_by_loss(session), "next_cursor": None})
+
+
+@router.get("/leak-report")
+def get_leak_report(
+    session: Tx,
+    config: Config,
+    month: Annotated[str, Query(description="e.g. 2026-01", max_length=20)],
+    who: Principal = allow(*READERS),
+) -> Response:
+    """Balances, leaks, repairs, surveys and mains of a month as one PDF."""
+    from hub.leakage import monthly  # the printing library takes a while to load
+
+    body = monthly.report(session, month, config, actor=who.actor)
+    name = f"leakage-report-{month}.pdf"
+    return Response(body, media_type="application/pdf", headers={"Content-Disposition": f'inline; filename="{name}"'})

@@ -51,6 +51,7 @@ def register(app: typer.Typer) -> None:
     group.command("night-flow")(night_flow)
     group.command("revenue-gap")(revenue_gap)
     group.command("audit")(annual_audit)
+    group.command("leakage")(leakage)
     app.add_typer(group, name="report")
 
 
@@ -145,6 +146,22 @@ def revenue_gap(
     else:
         page = tables.page("revenue_gap.html", found=found, utility=settings.utility_name, zone=settings.zone)
         put(page.encode(), output)
+
+
+def leakage(
+    month: Annotated[str, typer.Argument(help="The month, e.g. 2026-01.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PDF to write.")] = Path("leakage.pdf"),
+) -> None:
+    """The leakage report of a month as one PDF: balances, leaks, repairs and what they saved, surveys, mains.
+
+    Example: curbstop report leakage 2026-01 -o january.pdf
+    """
+    from hub.leakage import monthly  # the printing library takes a while to load
+
+    settings = load()
+    with command_transaction(settings) as session:
+        written = monthly.report(session, month, settings, actor=ACTOR)
+    put(written, output)
 
 
 def annual_audit(

@@ -37,6 +37,7 @@ HEADERS = {
 MENU = [
     ("/", "Work", ("admin", "supervisor", "dispatcher", "billing")),
     ("/zones", "Zones", ("admin", "supervisor", "dispatcher", "billing", "analyst")),
+    ("/leaks", "Leaks", ("admin", "supervisor", "dispatcher", "analyst")),
     ("/billing/events", "From billing", ("admin", "supervisor", "billing")),
     ("/billing/messages", "To billing", ("admin", "supervisor", "billing")),
 ]

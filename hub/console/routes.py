@@ -3,6 +3,7 @@
 import mimetypes
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from starlette.staticfiles import StaticFiles
@@ -77,6 +78,25 @@ def show_place(request: Request, session: Tx, place_id: str, who: Principal = al
 def show_zones(request: Request, session: Tx, who: Principal = allow(*EVERYBODY)) -> Response:
     """Water supplied, billed and lost, zone by zone."""
     return page(request, "zones.html", session=session, who=who)
+
+
+@pages.get("/leaks")
+def show_leaks(
+    request: Request, session: Tx, who: Principal = allow("admin", "supervisor", "dispatcher", "analyst")
+) -> Response:
+    """Where to dig, what the flows show, what repairs saved."""
+    return page(request, "leaks.html", session=session, who=who)
+
+
+@pages.get("/leaks/{event_id}")
+def show_leak(
+    request: Request,
+    session: Tx,
+    event_id: UUID,
+    who: Principal = allow("admin", "supervisor", "dispatcher", "analyst"),
+) -> Response:
+    """One leak: what was seen and why, what was done, what it saved."""
+    return page(request, "leak_event.html", session=session, who=who, event_id=event_id)
 
 
 @pages.get("/billing/events")

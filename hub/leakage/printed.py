@@ -118,8 +118,8 @@ def document(title: str, subtitle: str, story: Iterable[Flowable], *, wide: bool
     return out.getvalue()
 
 
-def balances(found: Sequence[dict[str, Any]], first: date, last: date, *, utility: str) -> bytes:
-    """A report of balances as a PDF: all zones in one table with bars, then each zone's M36 table on a page."""
+def balance_table(found: Sequence[dict[str, Any]]) -> list[Flowable]:
+    """All zones of a report in one table, each with a bar of its parts, and the key of the bars."""
     rows: list[list[Any]] = [
         [
             "Zone",
@@ -146,11 +146,14 @@ def balances(found: Sequence[dict[str, Any]], first: date, last: date, *, utilit
                 _bar(one),
             ]
         )  # fmt: skip
-    story: list[Flowable] = [
-        table(rows, (46, 25, 25, 22, 22, 22, 34, 12, 18, 41), last_strong=bool(found) and found[-1]["zone"] is None),
-        Spacer(1, 3 * mm),
-        _key(),
-    ]
+    widths = (46, 25, 25, 22, 22, 22, 34, 12, 18, 41)
+    whole = bool(found) and found[-1]["zone"] is None
+    return [table(rows, widths, last_strong=whole), Spacer(1, 3 * mm), _key()]
+
+
+def balances(found: Sequence[dict[str, Any]], first: date, last: date, *, utility: str) -> bytes:
+    """A report of balances as a PDF: all zones in one table with bars, then each zone's M36 table on a page."""
+    story = balance_table(found)
     for one in found:
         story += [PageBreak(), *_m36(one)]
     return document("Water balance", f"{utility} · {first} to {last}, the last day not included", story)

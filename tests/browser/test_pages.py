@@ -33,6 +33,8 @@ def settle(page: Page, path: str) -> None:
         expect(page.get_by_role("complementary")).to_be_visible()
     if path == "/zones":
         expect(page.get_by_role("button", name="Harbour")).to_be_visible()
+    if path == "/leaks":
+        expect(page.get_by_text("Nothing runs that the flows would show.")).to_be_visible()
     if path.startswith("/billing"):
         expect(page.locator("message-list section")).to_be_visible()
 
@@ -58,6 +60,7 @@ def test_no_page_breaks_a_rule_of_accessibility(live: Live, town: Town, sign_in:
     order = town.orders["SP1"]
     for path in (
         "/zones",
+        "/leaks",
         "/accounts/A1",
         "/places/SP1",
         f"/orders/{order}/ticket",

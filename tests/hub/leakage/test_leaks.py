@@ -28,17 +28,17 @@ SETTINGS = Settings(production_cost_m3=Decimal("0.5"), survey_cost_km=Decimal(30
 class Town:
     """One zone fed through one meter, some 20 m³/h, with a day's shape, a week's and noise."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, code: str = "Z1", place: str = "SP1", west: float = 0.0) -> None:
+        self.session, self.code = session, code
         self.random = random.Random(7)
         self.until = START
-        factories.zone(session)
-        factories.service_point(session, zone="Z1", address="7 Well Street", lon=0.3, lat=0.3)
+        factories.zone(session, code, west=west)
+        factories.service_point(session, place, zone=code, address="7 Well Street", lon=west + 0.3, lat=0.3)
         meter = Meter(serial="IN", register="volume_interval", unit="m3")
-        session.add_all([meter, MeterInstallation(serial="IN", zone="Z1", direction="in", installed_at=START)])
+        session.add_all([meter, MeterInstallation(serial="IN", zone=code, direction="in", installed_at=START)])
         session.flush()
         self.meter_id = meter.id
-        self.crew = factories.crew(session)
+        self.crew = factories.crew(session, f"Crew of {code}")
 
     def run(
         self, until: datetime, leak: tuple[datetime, datetime] | None = (LEAK_AT, datetime.max.replace(tzinfo=UTC))
@@ -64,7 +64,7 @@ class Town:
         clock.set_clock(self.session, business_at=until, rate=0)
 
     def look(self) -> list[LeakEvent]:
-        return watch.look(self.session, "Z1", SETTINGS)
+        return watch.look(self.session, self.code, SETTINGS)
 
     def order(self, kind: str) -> WorkOrder:
         found = self.session.scalars(select(WorkOrder).where(WorkOrder.type == kind).order_by(WorkOrder.id)).all()
@@ -73,7 +73,7 @@ class Town:
     def done(self, order: WorkOrder, answers: dict[str, object]) -> None:
         orders.assign(self.session, order.id, crew_id=self.crew.id, by="user:d")
         orders.complete(
-            self.session, order.id, by="crew:North", answers=answers, crew_id=self.crew.id,
+            self.session, order.id, by="crew", answers=answers, crew_id=self.crew.id,
             position={"lon": 0.301, "lat": 0.301, "accuracy_m": 4},
         )  # fmt: skip
 

@@ -5,7 +5,9 @@ import * as maplibre from "/static/vendor/maplibre-gl/maplibre-gl.mjs";
 import { explain, get } from "/static/console/js/api.js";
 import { now } from "/static/console/js/context.js";
 import { CLASSES, THIN, classOf, hatch } from "/static/console/js/loss-classes.js";
+import { indicators, m36Table, partsBar } from "/static/console/js/m36-table.js";
 import { colour, frame, networkStyle } from "/static/console/js/map-style.js";
+import "/static/console/js/night-flow.js";
 import { say } from "/static/console/js/toast.js";
 import { percent, unit, volume } from "/static/console/js/volumes.js";
 import { dayKey, icon } from "/static/console/js/words.js";
@@ -145,6 +147,12 @@ class ZonesPage extends LitElement {
     </section>`;
   }
 
+  exports() {
+    const href = (format) => `/api/v1/water-balance?from=${this.from}&to=${this.to}&format=${format}`;
+    return html`<p class="exports"><span class="muted">These balances as</span>
+      ${[["pdf", "PDF"], ["xlsx", "Excel"], ["csv", "CSV"], ["geojson", "GeoJSON"], ["html", "a page to print"]].map(([format, label]) => html`<a href=${href(format)}>${label}</a>`)}</p>`;
+  }
+
   row(zone, most) {
     const thin = zone.coverage.overall < THIN;
     const kind = classOf(zone);
@@ -175,6 +183,9 @@ class ZonesPage extends LitElement {
                 <td class="number">${volume(flow.corrected_m3)}</td><td class="number">${percent(100 * flow.coverage)}</td></tr>`)}</tbody></table></div>`
           : html`<p class="muted">No meter measures what flows into this zone.</p>`}
         <p class="muted small sources">Billed water: ${zone.billed_sources.bills.points} places from bills, ${zone.billed_sources.registers.points} from meter registers. Revision ${zone.revision} of this balance.</p>
+        <details class="zone-more" open><summary>Water balance (M36)</summary>${partsBar(zone)}${m36Table(zone)}${indicators(zone)}</details>
+        <details class="zone-more" @toggle=${(event) => { this.nights = event.target.open; this.requestUpdate(); }}><summary>Night flow</summary>
+          ${this.nights ? html`<night-flow .zone=${zone.zone} .from=${this.from} .to=${this.to}></night-flow>` : ""}</details>
         ${zone.notes.length ? html`<ul class="notes">${zone.notes.map((note) => html`<li>${icon("info")}${note}</li>`)}</ul>` : ""}
       </div></section>`;
   }
@@ -189,6 +200,7 @@ class ZonesPage extends LitElement {
         <label>From <input class="input" type="date" .value=${this.from} @change=${(event) => this.period(event.target.value, this.to)}></label>
         <label>to (not included) <input class="input" type="date" .value=${this.to} @change=${(event) => this.period(this.from, event.target.value)}></label></div>
       ${this.figures(this.report?.system)}
+      ${this.exports()}
       <div class="zone-columns">
         <section class="card zone-map-card" aria-label="Map of the loss"><div class="zone-map"></div>
           <ul class="classes" aria-label="Lost of supply">${CLASSES.map((one) => html`<li><span class="swatch ${one.token}"></span>${one.label}</li>`)}
