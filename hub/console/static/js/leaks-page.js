@@ -122,7 +122,7 @@ class LeaksPage extends LitElement {
     return html`<div class="page-head"><div><h1>Leaks</h1><p class="lead">What the flow into the zones shows, where to dig, and what repairs saved.</p></div>
         <a class="button" href="/api/v1/leak-report?month=${dayKey(now()).slice(0, 7)}">${icon("print")}Report of the month (PDF)</a></div>
       <div class="tabs" role="group" aria-label="View">${VIEWS.map(([name, label]) => html`<button class="preset" aria-pressed=${this.view === name} @click=${() => this.look(name)}>${label}</button>`)}</div>
-      <section class="card leak-card" aria-live="polite" aria-busy=${this.found === null} aria-label=${VIEWS.find(([name]) => name === this.view)[1]}><div class="body">${this.found ? this[this.view]() : html`<p class="empty">Looking…</p>`}</div></section>`;
+      <section class="card leak-card" aria-live="polite" aria-busy=${this.found === null} aria-label=${`Shown: ${VIEWS.find(([name]) => name === this.view)[1]}`}><div class="body">${this.found ? this[this.view]() : html`<p class="empty">Looking…</p>`}</div></section>`;
   }
 }
 
