@@ -102,12 +102,34 @@ def _check_stored(session: Session) -> list[Fault]:
 
 
 def _store(session: Session, load: Load) -> Stored:
+    _queue_corrections(session, load)
     inserted, updated = _store_registers(session, load)
     session.execute(text("UPDATE import_stage SET register = coalesce(register, 'volume')"))
     _store_installations(session, load)
     _store_devices(session)
     _store_exchanges(session)
     return Stored(inserted, updated)
+
+
+def _queue_corrections(session: Session, load: Load) -> None:
+    """What radios sent bare is booked anew where their meter's dial turns out to mean something else."""
+    differs = {
+        "unit": "s.unit IS DISTINCT FROM m.unit",
+        "multiplier": "coalesce(s.multiplier, 1) <> m.multiplier",
+    }
+    named = [condition for name, condition in differs.items() if name in load.present]
+    if named:
+        session.execute(
+            text(
+                "INSERT INTO rebooking (id, device, begins, ends, reason, by)"  # noqa: S608  (our own text)
+                " SELECT DISTINCT ON (d.id) gen_random_uuid(), d.device, d.valid_from, d.valid_to,"
+                " 'the dial of meter ' || m.serial || ' was corrected', 'import'"
+                " FROM import_stage s"
+                " JOIN meter m ON m.serial = s.serial AND m.register = coalesce(s.register, 'volume')"
+                " JOIN device d ON d.meter = m.serial AND d.register = m.register AND d.unit IS NULL"
+                f" WHERE {' OR '.join(named)} ORDER BY d.id"
+            )
+        )
 
 
 def _store_registers(session: Session, load: Load) -> tuple[int, int]:

@@ -7,6 +7,9 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from hub.metering import rebooking
+from hub.metering.ledger import Message
+from hub.metering.readings import receive
 from hub.models import BilledConsumption, Device, Meter, MeterInstallation, Quarantine, Reading, Rebooking, TankLevel
 from tests.hub.imports.conftest import Bring, Refuse
 
@@ -69,6 +72,20 @@ def test_a_radio_on_another_meter_of_its_place_tells_of_an_exchange(
     assert [(row.meter, row.valid_to) for row in entries] == [("M1", taken_out), ("M2", None)]
     waiting = session.scalars(select(Rebooking)).one()
     assert (waiting.device, waiting.begins) == ("d1", taken_out)
+
+
+def test_a_corrected_dial_books_anew_what_the_radio_sent_bare(session: Session, bring: Bring, places: None) -> None:
+    bring("meters", "serial,service_point,unit,device", "M1,P1,m3,D1", "M2,P2,m3,D2")
+    for number, device in enumerate(("d1", "d2")):
+        body = b'{"readings": [{"device": "%s", "value": %d}]}' % (device.encode(), 700 + number)
+        receive(session, [Message("mqtt:test", "curbstop/v1/g/readings", body, "plain")])
+    bring("meters", "serial,service_point,unit,device", "M1,P1,m3,D1", "M2,P2,l,D2")
+    assert [one.device for one in session.scalars(select(Rebooking))] == ["d2"]
+    while rebooking.run(session) is not None:
+        pass
+    session.expire_all()
+    stands = session.scalars(select(Reading.value_m3).order_by(Reading.value)).all()
+    assert stands == [Decimal(700), Decimal("0.701")]
 
 
 def test_a_meter_moves(session: Session, bring: Bring, refuse: Refuse, places: None) -> None:
