@@ -31,6 +31,7 @@ from hub.demo.meters import run as run_meters
 from hub.demo.network import read_network
 from hub.demo.settings import DemoSettings, write_document
 from hub.demo.town import Town, build_town
+from hub.demo.valves import VALVES, Valves
 from hub.demo.webpages import FrontDoor
 
 SIMULATION = "Water of three months, simulated"
@@ -113,7 +114,8 @@ def meters(settings: DemoSettings) -> None:
     """The town's meters."""
     clock = _wait_for_clock(settings)
     town, water = _town_and_water(settings)
-    run_meters(settings.mqtt_url, clock, Meters(town, water), ZoneMeters(water))
+    registers = Meters(town, water, Valves(settings.folder / VALVES))
+    run_meters(settings.mqtt_url, clock, registers, ZoneMeters(water))
 
 
 def guide(settings: DemoSettings) -> None:
@@ -128,13 +130,14 @@ def _begin_story(settings: DemoSettings, tour: Guide) -> None:
     clock = _wait_for_clock(settings)
     keys = settings.keys()
     town, water = _town_and_water(settings)
-    registers = Meters(town, water)
+    valves = Valves(settings.folder / VALVES)
+    registers = Meters(town, water, valves)
     doubted = {
         event["data"]["meter"]: float(event["data"]["reading"]["value"])
         for event in settings.book()["plan"]
         if event["type"].startswith("reading.")
     }
-    place = Place(registers, doubted)
+    place = Place(registers, doubted, valves)
     crews = [
         Crew(entry["id"], entry["name"], Phone(_client(settings.hub_url, entry["token"])), place)
         for entry in keys["crews"]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hub.demo import calendar
 from hub.demo.hydraulics import CLASSES, ZONES, Water
 from hub.demo.town import Customer, Town, class_index
+from hub.demo.valves import Valves
 
 Volumes = npt.NDArray[np.float64]
 
@@ -19,9 +20,12 @@ Volumes = npt.NDArray[np.float64]
 class Meters:
     """All customer meters at once. Hours count from the calendar's start and may have a fraction."""
 
-    def __init__(self, town: Town, water: Water) -> None:
+    def __init__(self, town: Town, water: Water, valves: Valves | None = None) -> None:
+        """`valves` are those that crews turned since the story began; without them all are as the town was made."""
         self.town = town
         self.hours = water.hours
+        self._valves = valves
+        self._index = {customer.serial: customer.index for customer in town.customers}
         self._class = class_index(town)
         # Running sum of each class's multiplier at every full hour, and at the start of every week.
         self._running = np.stack([np.concatenate([[0.0], np.cumsum(water.class_factor[name])]) for name in CLASSES])
@@ -47,7 +51,13 @@ class Meters:
 
     def registers(self, hour: float) -> Volumes:
         """What the dials show, in m³."""
-        return np.asarray((self._first + self.used(hour) * self._accuracy) % self._modulus)
+        used = self.used(hour)
+        for serial, spans in (self._valves.closed() if self._valves else {}).items():
+            index = self._index[serial]
+            for begin, end in spans:
+                if begin < hour:
+                    used[index] -= self.used(hour if end is None else min(hour, end))[index] - self.used(begin)[index]
+        return np.asarray((self._first + used * self._accuracy) % self._modulus)
 
     def registered(self, start: float, end: float) -> Volumes:
         """m³ the meters counted between two hours."""

@@ -271,6 +271,8 @@ class Crew:
         self.act("complete" if ended.done else "unable", now, ended.answers)
         self.say(now, f"{order['number']}: {str(ended.answers['code']).replace('_', ' ')}")
         order["status"] = "completed" if ended.done else "unable"
+        if ended.done:
+            self.place.left(order.get("meter"), ended.answers.get("valve_after"), now)
         self.done += 1
         self._drop()
 

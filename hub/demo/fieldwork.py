@@ -11,6 +11,7 @@ from typing import Any
 
 from hub.demo.calendar import hours_since_start
 from hub.demo.consumption import Meters
+from hub.demo.valves import Valves
 
 NO_ACCESS_SHARE = 0.11
 _NO_ACCESS = ("locked_gate", "dog", "blocked", "nobody_home", "cannot_locate")
@@ -51,8 +52,9 @@ class Visit:
 class Place:
     """What can be seen at the town's meters: registers by serial, and what billing doubted."""
 
-    def __init__(self, meters: Meters, doubted: dict[str, float]) -> None:
+    def __init__(self, meters: Meters, doubted: dict[str, float], valves: Valves | None = None) -> None:
         self._meters = meters
+        self._valves = valves
         self._customers = {customer.serial: customer for customer in meters.town.customers}
         self._doubted = doubted
 
@@ -60,6 +62,11 @@ class Place:
         """What the meter shows in m³, None for a meter that is not the town's."""
         customer = self._customers.get(serial or "")
         return None if customer is None else self._meters.register_of(customer, hours_since_start(at))
+
+    def left(self, serial: str | None, valve: str | None, at: datetime) -> None:
+        """A crew left the valve so: a closed one lets no water through."""
+        if self._valves is not None and serial in self._customers and valve in ("closed", "open"):
+            self._valves.turn(str(serial), valve == "closed", hours_since_start(at))
 
     def doubted(self, serial: str | None) -> float | None:
         """The value billing could not believe."""

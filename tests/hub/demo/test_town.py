@@ -1,5 +1,7 @@
 """The town: everybody has one place in one zone, one address, one meter that counts like a meter."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import shapely
@@ -9,6 +11,7 @@ from hub.demo.consumption import Meters
 from hub.demo.hydraulics import Water
 from hub.demo.network import Network, geometry_to_lon_lat, streets, zone_polygons
 from hub.demo.town import Town, build_town
+from hub.demo.valves import Valves
 
 
 def test_three_zones_of_known_length(network: Network) -> None:
@@ -67,3 +70,20 @@ def test_use_does_not_jump_between_weeks(hamlet: Town, still_water: Water) -> No
     meters = Meters(hamlet, still_water)
     for hour in (168.0, 336.0, float(calendar.HOURS)):
         assert np.allclose(meters.used(hour), meters.used(hour - 1e-6), atol=1e-3)
+
+
+def test_a_closed_valve_stops_its_dial(hamlet: Town, still_water: Water, tmp_path: Path) -> None:
+    file = tmp_path / "valves.json"
+    valves = Valves(file)
+    free, seen = Meters(hamlet, still_water), Meters(hamlet, still_water, Valves(file))
+    customer = next(c for c in hamlet.customers if free.registered(0, 48)[c.index] > 0.1)
+    others = [c.index for c in hamlet.customers if c is not customer]
+    valves.turn(customer.serial, closed=True, hour=10)
+    valves.turn(customer.serial, closed=True, hour=11)
+    assert seen.register_of(customer, 10) == free.register_of(customer, 10)
+    assert seen.register_of(customer, 30) == pytest.approx(free.register_of(customer, 10))
+    valves.turn(customer.serial, closed=False, hour=34)
+    used = free.registered(34, 48)[customer.index]
+    assert seen.register_of(customer, 48) == pytest.approx(free.register_of(customer, 10) + used)
+    assert np.array_equal(seen.registers(48)[others], free.registers(48)[others])
+    assert Valves(file).closed() == {customer.serial: [(10, 34)]}
