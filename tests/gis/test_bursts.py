@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from gis.bursts import Detector, least_variance_weights, local_hours
+from gis.bursts import Detector, feed_together, local_hours
+from gis.robust import least_variance_weights
 
 FIRST = date(2026, 1, 5)
 START = datetime.fromisoformat("2026-01-05")
@@ -107,6 +108,31 @@ def test_a_detector_goes_on_from_its_stored_state() -> None:
     after = Detector.from_state(json.loads(json.dumps(before.to_state())))
     after.feed(flow[60 * 24 + 17 :])
     assert after.events == whole.events
+
+
+def test_what_all_zones_show_at_once_is_no_leak_but_a_leak_in_one_is() -> None:
+    flows = [inflow(90, seed) for seed in (1, 2, 3, 4)]
+    for flow in flows:
+        flow[70 * 24 : 72 * 24] += 7  # a fair, the start of watering: everywhere, and at night too
+    flows[2][80 * 24 :] += 12
+    alone = [events(flow) for flow in flows]
+    assert sum(len(found) for found in alone) > 1
+    together = feed_together([Detector(FIRST) for _ in flows], flows)
+    assert [len(found) for found in together] == [0, 0, 1, 0]
+    assert together[2][0].detected_at > at(80)
+    assert feed_together([], []) == []
+
+
+def test_an_event_brings_what_a_person_needs_to_check_it() -> None:
+    flow = inflow()
+    flow[80 * 24 + 14 :] += 12
+    (event,) = events(flow)
+    facts = event.facts
+    assert facts["statistic"] > facts["threshold"]
+    assert facts["observed_night_m3h"] - facts["expected_night_m3h"] == pytest.approx(12, rel=0.3)
+    assert len(facts["parts_m3h"]) == 6
+    assert facts["baseline_days"] >= 10
+    json.dumps(facts)
 
 
 def test_weights_prefer_the_quiet_hours_and_ignore_a_constant_flow() -> None:
