@@ -227,3 +227,68 @@ def demo_town() -> Dataset:
                 leaks.append(Leak(start, counts, counts + MERCY, leak.kind, share))
         zones.append(Zone(name, first, flow, leaks))
     return Dataset("demo town", zones)
+
+
+# -- simulated zones ------------------------------------------------------------------------------------------
+
+# Litres per person and hour, in the shape of a working day.
+_SHAPE = np.array([3, 2, 2, 2, 3, 6, 12, 15, 13, 12, 11, 11, 12, 12, 11, 10, 10, 11, 13, 15, 14, 11, 8, 5]) / 9.25
+
+
+def simulated(zones: int = 8, days: int = 730, seed: int = 7) -> Dataset:
+    """Zones of many kinds, the even ones without any leak: what cries wolf there would cry it anywhere.
+
+    All share the weather: a season, hot spells that scale use and start watering, school holidays. Each has its own
+    size, share of old leakage and its drift, noise, habits at weekends, growth, gaps and flushing.
+    """
+    shared = np.random.default_rng(seed)
+    day = np.arange(days)
+    season = 0.5 - 0.5 * np.cos((day - 15) / 365.25 * 2 * np.pi)  # 0 in mid-January, 1 in mid-July
+    spell = np.zeros(days)
+    for i in range(1, days):
+        spell[i] = 0.8 * spell[i - 1] + shared.normal(0, 0.6)
+    heat = np.clip(spell + 2 * season - 1, 0, None)
+    first = datetime.fromisoformat("2024-01-01")
+    found = []
+    for number in range(zones):
+        random = np.random.default_rng([seed, number])
+        use = random.choice([6, 20, 60, 200])
+        weekday = (first.weekday() + day) % 7
+        scale = 1 + random.uniform(0.05, 0.3) * season + 0.05 * heat + random.normal(0, 0.03, days)
+        scale *= np.where(weekday >= 5, random.uniform(0.9, 1.1), 1.0) * (1 + random.uniform(-0.03, 0.05) * day / 365)
+        scale *= np.where((day % 365 > 212) & (day % 365 < 240), random.uniform(0.85, 1.0), 1.0)
+        shape = np.where((weekday >= 5)[:, None], np.roll(_SHAPE, 1), _SHAPE)
+        flow = use * scale[:, None] * shape
+        watering = np.isin(np.arange(24), random.choice(24, 4, replace=False))
+        flow += use * random.uniform(0, 0.15) * heat[:, None] * watering
+        noise = random.uniform(0.02, 0.12) * (20 / use) ** 0.25
+        flow *= 1 + random.normal(0, noise, flow.shape)
+        drift = np.cumsum(random.normal(0, 0.003, days)) * use
+        flow += use * random.uniform(0.1, 0.8) + drift[:, None]
+        flat = np.maximum(flow, 0).ravel()
+        for at in random.choice(len(flat) - 50, 12, replace=False):
+            if random.random() < 0.5:
+                flat[at] += use * random.uniform(0.3, 2)  # flushing
+            else:
+                flat[at : at + int(random.integers(2, 40))] = np.nan
+        leaks = _spring_leaks(flat, first, random) if number % 2 else []
+        found.append(Zone(f"S{number}", first, flat, leaks))
+    return Dataset("simulated zones (even numbers without a leak)", found)
+
+
+def _spring_leaks(flow: Array, first: datetime, random: np.random.Generator) -> list[Leak]:
+    """Add leaks one after the other and say which."""
+    mean, leaks, hour = float(np.nanmean(flow)), [], 70 * 24
+    while True:
+        hour += int(random.uniform(15, 60) * 24)
+        lasts = int(random.uniform(6, 40) * 24)
+        if hour + lasts >= len(flow):
+            return leaks
+        share, grows = float(random.choice([0.05, 0.08, 0.12, 0.2, 0.35])), bool(random.random() < 0.5)
+        growth = np.minimum(1, np.arange(lasts) / (lasts / 2)) ** 2 if grows else np.ones(lasts)
+        flow[hour : hour + lasts] += share * mean * growth
+        start, end = first + timedelta(hours=hour), first + timedelta(hours=hour + lasts)
+        counts = start + (timedelta(hours=lasts / 2) * math.sqrt(LEAST_SHARE / share) if grows else timedelta(0))
+        kind = "incipient" if grows else "abrupt"
+        leaks.append(Leak(start, counts, min(end, counts + MERCY), kind, share))
+        hour += lasts

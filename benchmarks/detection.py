@@ -4,7 +4,8 @@
 
 A folder holds a town (`truth.json`, `zone_meters.csv`, `zone_meter_hourly.csv.gz`) or metered areas
 (`bursts_truth.json`, `inflow_with_bursts.csv.gz`); folders below it are searched. Without one: `waterloss` in
-$CURBSTOP_SAMPLES, or else the demo town. `--events` lists every event.
+$CURBSTOP_SAMPLES, or else the demo town. Zones simulated here, half of them without any leak, come last. `--events`
+lists every event.
 
 The rule: a leak counts from t_d, when it reaches 3 % of its zone's mean inflow. The first event between its start and
 t_d + 14 days (areas: and before its end) is true; every other event is false. Updates of an open event cost nothing.
@@ -28,6 +29,7 @@ from benchmarks import _leak_data
 from benchmarks._leak_data import Leak, Zone
 from gis import bursts
 from gis.customer_leaks import find_customer_leaks
+from gis.robust import spread
 
 MERCY = timedelta(days=14)
 WARM_UP_DAYS = bursts.WARM_UP
@@ -138,7 +140,7 @@ def night_deviations(zone: Zone) -> list[tuple[datetime, float, float]]:
     for day in range(WARM_UP_DAYS, len(night)):
         before = night[day - 28 : day]
         if np.isfinite(night[day]) and np.isfinite(before).sum() >= 10:
-            z = (night[day] - np.nanmedian(before)) / max(bursts.spread(before), 1e-9)
+            z = (night[day] - np.nanmedian(before)) / max(spread(before), 1e-9)
             rows.append((zone.first + timedelta(days=day, hours=6), float(night[day]), float(z)))
     return rows
 
@@ -302,7 +304,7 @@ def main() -> None:
     sets = [dataset for folder in folders for dataset in _leak_data.read(folder)] or [_leak_data.demo_town()]
     if folders and not any(folder.is_dir() for folder in folders):
         parser.error(f"no folder at {', '.join(map(str, folders))}")
-    for dataset in sets:
+    for dataset in [*sets, _leak_data.simulated()]:
         report(dataset.title, dataset.zones, options.events)
         if dataset.customers:
             report_customers(dataset.title, dataset.customers)

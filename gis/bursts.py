@@ -30,7 +30,7 @@ RECENT = 8
 class Event:
     """One leak as far as the inflow tells. Times are local and naive; `detected_at` is the end of the deciding hour.
 
-    `kind`: `burst` (seen within two days) or `incipient` (over more). `status`: `open`, or `closed` when the flow fell
+    `kind`: `burst` (seen within two days of its onset) or `incipient`. `status`: `open`, or `closed` when the flow fell
     back. `size_m3h` with 95 % limits is the present size, of a closed event its last; `largest_m3h` the largest so far.
     `baseline_m3h` is the offset before it, `grown_at` its last significant rise. `facts` let a person check it:
 
@@ -168,7 +168,7 @@ class Detector(UsualFlow):
         else:
             self.events.append(
                 Event(
-                    kind="burst" if window <= 2 * DAY else "incipient",
+                    kind="burst" if onset <= 2 * DAY else "incipient",
                     detected_at=now,
                     onset_at=now - timedelta(hours=onset),
                     size_m3h=rise,
@@ -245,7 +245,8 @@ class Detector(UsualFlow):
             return False
         slope = max(0.0, (before[-1] - before[0]) / (len(before) - 1))
         weighted, weight = self._tail(min(window, DAY))
-        step = weighted.sum() / weight.sum() - before[-1] - slope * (onset / DAY + 1)
+        # a hole that widens evenly leaks with the square of time: its growth may go twice as fast as before
+        step = weighted.sum() / weight.sum() - before[-1] - 2 * slope * (onset / DAY + 1)
         least = self.parameters.threshold * self._noise * np.sqrt(2)
         return bool(step > max(least, self.parameters.min_share * self._mean_flow))
 
@@ -277,7 +278,9 @@ class Detector(UsualFlow):
         for event in self.events[-RECENT:]:
             if event.status != "open":
                 continue
-            i = int(np.argmin(np.abs(self._windows - max(self.parameters.close_hours, event.facts["window_hours"]))))
+            # as long as it took to see it: what is small beside the noise takes long to be seen gone
+            needed = min(event.facts["window_hours"], (event.detected_at - event.onset_at) // timedelta(hours=1))
+            i = int(np.argmin(np.abs(self._windows - max(self.parameters.close_hours, needed))))
             ripe = self._now() - event.detected_at >= timedelta(hours=int(self._windows[i])) / 2
             if ripe and self._gone(event, mean[i]):
                 self._close_from(event, 0)
