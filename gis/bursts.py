@@ -245,8 +245,7 @@ class Detector(UsualFlow):
             return False
         slope = max(0.0, (before[-1] - before[0]) / (len(before) - 1))
         weighted, weight = self._tail(min(window, DAY))
-        # a hole that widens evenly leaks with the square of time: its growth may go twice as fast as before
-        step = weighted.sum() / weight.sum() - before[-1] - 2 * slope * (onset / DAY + 1)
+        step = weighted.sum() / weight.sum() - before[-1] - slope * (onset / DAY + 1)
         least = self.parameters.threshold * self._noise * np.sqrt(2)
         return bool(step > max(least, self.parameters.min_share * self._mean_flow))
 
