@@ -90,7 +90,8 @@ def scored(zones: list[Zone], found: dict[str, list[Found]], part: Callable[[Zon
     for zone in zones:
         hours = [zone.first + timedelta(days=day) for day in range(WARM_UP_DAYS, len(zone.flow) // 24)]
         score.zone_years += sum(part(zone, at) for at in hours) / 365.25
-        wanted = [leak for leak in zone.leaks if part(zone, leak.counts_from)]
+        # what had to be found before anything was learned is not counted
+        wanted = [leak for leak in zone.leaks if part(zone, leak.counts_from) and leak.until > hours[0]]
         score.leaks += len(wanted)
         hit = {id(event.leak): event for event in found[zone.name] if event.leak is not None}
         score.false += sum(event.leak is None and part(zone, event.at) for event in found[zone.name])
