@@ -1,6 +1,6 @@
 """Leaks over HTTP: what the flow into zones shows, where to dig, what repairs saved."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
@@ -9,13 +9,24 @@ from sqlalchemy import select, text
 
 from hub.auth import Principal
 from hub.errors import BadInput, NotFound
-from hub.leakage import ledger, planning, watch
+from hub.leakage import customers, ledger, planning, tables, watch
 from hub.models import LeakEvent
 from hub.web import Config, Json, Tx, allow
 
 router = APIRouter(prefix="/api/v1", tags=["water loss"])
 READERS = ("admin", "supervisor", "dispatcher", "billing", "analyst")
 STATUSES = ("open", "closed", "dismissed")
+
+
+Format = Annotated[Literal["json", "csv"], Query(description="json, or csv for a spreadsheet")]
+
+
+def _listed(items: list[dict[str, Any]], format: str, name: str, **more: Any) -> Response:
+    """A list as JSON with what belongs to it, or as a CSV file."""
+    if format == "csv":
+        headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+        return Response(tables.list_as_csv(items), media_type="text/csv; charset=utf-8", headers=headers)
+    return Json({"items": items, **more, "next_cursor": None})
 
 
 class Dismissal(BaseModel):
@@ -32,8 +43,9 @@ def list_leak_events(
     config: Config,
     status: Annotated[list[str] | None, Query(description="open, closed, dismissed; default: all")] = None,
     zone: str | None = None,
+    format: Format = "json",
     who: Principal = allow(*READERS),
-) -> Json:
+) -> Response:
     """Leaks seen in zones' inflow, the newest first, with how far each zone has been looked at."""
     for one in status or ():
         if one not in STATUSES:
@@ -50,7 +62,7 @@ def list_leak_events(
             text("SELECT zone, seen_until, known_share FROM leak_watch ORDER BY zone")
         ).mappings()
     ]
-    return Json({"items": items, "watched": watched, "next_cursor": None})
+    return _listed(items, format, "leak-events", watched=watched)
 
 
 @router.get("/leak-events/{event_id}")
@@ -84,28 +96,40 @@ def dismiss_leak_event(
 
 
 @router.get("/dig-list")
-def get_dig_list(session: Tx, config: Config, who: Principal = allow(*READERS)) -> Json:
+def get_dig_list(session: Tx, config: Config, format: Format = "json", who: Principal = allow(*READERS)) -> Response:
     """What runs now, most costly first: street, evidence, m³ and money a day."""
-    return Json({"items": planning.dig_list(session, config), "next_cursor": None})
+    return _listed(planning.dig_list(session, config), format, "dig-list")
 
 
 @router.get("/loss-ledger")
-def get_loss_ledger(session: Tx, zone: str | None = None, who: Principal = allow(*READERS)) -> Json:
+def get_loss_ledger(
+    session: Tx, zone: str | None = None, format: Format = "json", who: Principal = allow(*READERS)
+) -> Response:
     """What repairs saved, the newest first, with what was predicted and found, and the sums of the verified ones."""
     found = ledger.entries(session, None if zone is None else zone.replace("\x00", ""))
-    return Json({"items": found, "totals": ledger.totals(found), "next_cursor": None})
+    return _listed(found, format, "loss-ledger", totals=ledger.totals(found))
+
+
+@router.get("/customer-leaks")
+def list_customer_leaks(
+    session: Tx, config: Config, format: Format = "json", who: Principal = allow(*READERS)
+) -> Response:
+    """Customers whose water never stops, the largest flow first; an analyst sees no addresses and accounts."""
+    found = customers.leaks(session, config, addresses=who.role != "analyst")
+    return _listed(found, format, "customer-leaks")
 
 
 @router.get("/survey-plan")
-def get_survey_plan(session: Tx, config: Config, who: Principal = allow(*READERS)) -> Json:
+def get_survey_plan(session: Tx, config: Config, format: Format = "json", who: Principal = allow(*READERS)) -> Response:
     """How often each zone is worth a survey, at what budget, and which is due next."""
-    return Json(planning.survey_plan(session, config))
+    plan = planning.survey_plan(session, config)
+    return _listed(plan["zones"], format, "survey-plan") if format == "csv" else Json(plan)
 
 
 @router.get("/mains/ranking")
-def get_mains_ranking(session: Tx, who: Principal = allow(*READERS)) -> Json:
+def get_mains_ranking(session: Tx, format: Format = "json", who: Principal = allow(*READERS)) -> Response:
     """Mains by repeated loss, the worst first: candidates for renewal."""
-    return Json({"items": planning.mains_by_loss(session), "next_cursor": None})
+    return _listed(planning.mains_by_loss(session), format, "mains-by-loss")
 
 
 @router.get("/leak-report")

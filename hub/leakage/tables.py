@@ -6,7 +6,7 @@ Writes nothing.
 import csv
 import io
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import orjson
@@ -69,6 +69,26 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return "" if value is None else value
+
+
+def list_as_csv(items: Sequence[dict[str, Any]]) -> str:
+    """Any list of plain objects: one line each, members in the order of the first that has them.
+
+    Lists and objects inside become JSON in their cell.
+    """
+    names = list(dict.fromkeys(name for item in items for name in item))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    for item in items:
+        writer.writerow([_cell(_plain(item.get(name))) for name in names])
+    return out.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | dict):
+        return orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z).decode()
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def as_html(found: Sequence[dict[str, Any]], first: date, last: date, *, utility: str) -> str:

@@ -54,7 +54,7 @@ def test_a_leak_is_listed_explained_and_dismissed(live: Live, leak: str, sign_in
         assert session.scalars(select(LeakEvent.status)).all() == ["dismissed"]
     page.goto(f"{live.url}/leaks?view=events")
     expect(page.get_by_text("Dismissed")).to_be_visible()
-    for view in ("Saved", "Survey plan", "Mains", "Dig list"):
+    for view in ("Saved", "Customers", "Survey plan", "Mains", "Dig list"):
         page.get_by_role("button", name=view).click()
         expect(page.locator("section.leak-card[aria-busy=false]")).to_have_attribute("aria-label", f"Shown: {view}")
         assert in_every_look(page) == [], view

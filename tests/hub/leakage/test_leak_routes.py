@@ -33,6 +33,11 @@ def test_an_event_is_shown_listed_and_dismissed(live: Live) -> None:
     assert analyst.get("/api/v1/survey-plan").json()["zones"][0]["zone"] == "Z1"
     assert analyst.get("/api/v1/mains/ranking").json()["items"] == []
 
+    for path in ("leak-events", "dig-list", "loss-ledger", "customer-leaks", "survey-plan", "mains/ranking"):
+        file = analyst.get(f"/api/v1/{path}?format=csv")
+        assert (file.status_code, file.headers["content-type"]) == (200, "text/csv; charset=utf-8"), path
+    assert key in analyst.get("/api/v1/dig-list?format=csv").text
+    assert analyst.get("/api/v1/dig-list?format=exe").status_code == 422
     assert analyst.post(f"/api/v1/leak-events/{key}/dismiss", json={"reason": "x"}).status_code == 403
     dispatcher = live.client("dispatcher")
     assert dispatcher.post(f"/api/v1/leak-events/{key}/dismiss", json={"reason": ""}).status_code == 422

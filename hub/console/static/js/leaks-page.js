@@ -10,6 +10,7 @@ const VIEWS = [
   ["dig", "Dig list", "/api/v1/dig-list"],
   ["events", "Seen", "/api/v1/leak-events"],
   ["ledger", "Saved", "/api/v1/loss-ledger"],
+  ["customers", "Customers", "/api/v1/customer-leaks"],
   ["plan", "Survey plan", "/api/v1/survey-plan"],
   ["mains", "Mains", "/api/v1/mains/ranking"],
 ];
@@ -100,6 +101,17 @@ class LeaksPage extends LitElement {
       ${table("Loss ledger", [["Repair"], ["Zone"], ["Stopped"], ["Predicted, m³/h", "number"], ["Measured there", "number"], ["Flow fell by", "number"], ["Had run out, m³", "number"], ["Saved a day", "number"], ["Verdict"]], rows, "No repair has been proven yet.")}`;
   }
 
+  customers() {
+    const rows = this.found.items.map((one) => html`<tr>
+      <th scope="row">${one.service_point ? html`<a href="/places/${one.service_point}">${one.address}</a>` : one.meter}<span class="muted small">meter ${one.meter}${one.zone ? `, ${one.zone}` : ""}</span></th>
+      <td>${one.account ? html`<a href="/accounts/${one.account}">${one.account}</a>` : "–"}</td>
+      <td class="number"><strong>${one.litres_per_hour === null ? "–" : one.litres_per_hour.toFixed(1)}</strong></td><td class="number">${one.m3_per_day === null ? "–" : one.m3_per_day.toFixed(2)}</td>
+      <td>${one.open_ended ? "before " : ""}${day(one.since)}</td>
+      <td>${one.certain ? html`<span class="chip danger">Leak</span>` : html`<span class="chip warn">${words(one.alarms[0]?.type)}</span>`}</td>
+      <td>${one.finding ? html`${words(one.finding.state)}${one.finding.work_order ? html` <a href="/?q=${one.finding.work_order}">${one.finding.work_order}</a>` : ""}` : "–"}</td></tr>`);
+    return table("Customers", [["Place"], ["Account"], ["Litres an hour", "number"], ["m³ a day", "number"], ["Since"], ["Sign"], ["What was done"]], rows, "No customer's water runs without end.");
+  }
+
   plan() {
     const { zones, budget_per_year, settings_missing, currency } = this.found;
     const rows = zones.map((one) => html`<tr><th scope="row">${one.name}<span class="muted small">${one.zone}</span></th>
@@ -122,6 +134,7 @@ class LeaksPage extends LitElement {
     return html`<div class="page-head"><div><h1>Leaks</h1><p class="lead">What the flow into the zones shows, where to dig, and what repairs saved.</p></div>
         <a class="button" href="/api/v1/leak-report?month=${dayKey(now()).slice(0, 7)}">${icon("print")}Report of the month (PDF)</a></div>
       <div class="tabs" role="group" aria-label="View">${VIEWS.map(([name, label]) => html`<button class="preset" aria-pressed=${this.view === name} @click=${() => this.look(name)}>${label}</button>`)}</div>
+      <p class="exports small"><a href="${VIEWS.find(([name]) => name === this.view)[2]}?format=csv">This list as CSV</a></p>
       <section class="card leak-card" aria-live="polite" aria-busy=${this.found === null} aria-label=${`Shown: ${VIEWS.find(([name]) => name === this.view)[1]}`}><div class="body">${this.found ? this[this.view]() : html`<p class="empty">Looking…</p>`}</div></section>`;
   }
 }
