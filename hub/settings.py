@@ -96,6 +96,18 @@ class Settings(BaseSettings):
         default_factory=list, description="CIDRs that outbound calls may reach besides the public internet"
     )
     fact_max_age_hours: Decimal = Field(Decimal(24), description="after so long a silent source makes its facts stale")
+    retention_reading_months: int | None = Field(
+        None, ge=2, description="months of readings kept besides the present one, older ones archived; unset: all"
+    )
+    retention_raw_message_months: int | None = Field(
+        None, ge=1, description="months of raw messages kept besides the present one, older ones archived; unset: all"
+    )
+    retention_hourly_months: int | None = Field(
+        None, ge=1, description="months of hourly consumption kept ready besides the present one; unset: all"
+    )
+    archive_dir: Path | None = Field(
+        None, description="where Parquet files of old months go; unset: in the data folder"
+    )
     tls_cert: Path | None = Field(None, description="certificate file for --host beyond loopback")
     tls_key: Path | None = Field(None, description="key file for --host beyond loopback")
 

@@ -12,7 +12,7 @@ from psycopg import sql
 from sqlalchemy.orm import Session
 
 from hub import clock
-from hub.db import raw_of
+from hub.db import Database, raw_of
 
 Partitioned = Literal["reading", "raw_message"]
 _COLUMN: dict[str, str] = {"reading": "measured_at", "raw_message": "received_at"}
@@ -31,6 +31,26 @@ def month_of(at: datetime) -> date:
 def next_month(month: date) -> date:
     """The first day of the month after `month`."""
     return (month.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def month_before(month: date) -> date:
+    """The first day of the month before `month`."""
+    return (month.replace(day=1) - timedelta(days=1)).replace(day=1)
+
+
+def existing(database: Database, table: Partitioned) -> list[tuple[str, date]]:
+    """The partitions of `table` with their months, oldest first."""
+    with database.raw() as connection:
+        rows = connection.execute(
+            "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+            " WHERE i.inhparent = to_regclass(%s) ORDER BY c.relname",
+            [table],
+        ).fetchall()
+    months = []
+    for (name,) in rows:
+        year, month = name.removeprefix(f"{table}_").split("_")
+        months.append((name, date(int(year), int(month), 1)))
+    return months
 
 
 def ensure(connection: "psycopg.Connection[tuple[Any, ...]]", table: Partitioned, months: Iterable[date]) -> None:

@@ -27,6 +27,11 @@ STRETCH = timedelta(days=92)
 _LOCK = 0x63757263
 _BELIEVED = "value_m3 IS NOT NULL AND quality IN ('good', 'estimated')"
 _DAY = timedelta(days=1)
+# What was made of readings that were archived since stands; the second day after them is the first to be made anew.
+_HORIZON = (
+    "SELECT coalesce((max(month) + interval '1 month 1 day') AT TIME ZONE 'UTC', '0001-01-02') AS horizon"
+    " FROM archived_month WHERE table_name = 'reading'"
+)
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -67,10 +72,12 @@ def _claim(connection: Connection) -> list[Due]:
     """Take notes off the list; one entry per register that counts water."""
     found = connection.execute(
         "WITH taken AS (DELETE FROM consumption_due WHERE id IN (SELECT id FROM consumption_due ORDER BY id LIMIT %s)"
-        " RETURNING meter_ids, lowers, uppers)"
-        " SELECT u.m, greatest(min(u.lo), '0001-01-02'), least(max(u.hi), '9999-12-30') FROM taken,"
+        " RETURNING meter_ids, lowers, uppers),"
+        " kept AS (" + _HORIZON + ")"
+        " SELECT u.m, greatest(min(u.lo), (SELECT horizon FROM kept)), least(max(u.hi), '9999-12-30')"
+        " FROM taken,"
         " unnest(meter_ids, lowers, uppers) u(m, lo, hi) JOIN meter ON meter.id = u.m AND register <> ALL(%s)"
-        " GROUP BY u.m ORDER BY u.m",
+        " GROUP BY u.m HAVING max(u.hi) >= (SELECT horizon FROM kept) ORDER BY u.m",
         [NOTES, list(SIDE_REGISTERS)],
     )
     return [Due(*row) for row in found]
@@ -84,7 +91,8 @@ def _reach(connection: Connection, changed: Sequence[Due]) -> list[Due]:
     found = connection.execute(
         f"""
         SELECT u.m, greatest(coalesce((SELECT min(t) FROM (SELECT measured_at AS t FROM reading WHERE meter_id = u.m
-                    AND measured_at < u.lo AND {_BELIEVED} ORDER BY measured_at DESC LIMIT 2) x), u.lo), s.first),
+                    AND measured_at < u.lo AND {_BELIEVED} ORDER BY measured_at DESC LIMIT 2) x), u.lo),
+                        s.first, h.horizon),
                least(coalesce((SELECT max(t) FROM (SELECT measured_at AS t FROM reading WHERE meter_id = u.m
                     AND measured_at > u.hi AND {_BELIEVED} ORDER BY measured_at LIMIT 2) x), u.hi), s.last)
         FROM unnest(%b::int4[], %b::timestamptz[], %b::timestamptz[]) u(m, lo, hi)
@@ -98,7 +106,7 @@ def _reach(connection: Connection, changed: Sequence[Due]) -> list[Due]:
                             (SELECT ends FROM consumption_day WHERE meter_id = u.m ORDER BY day DESC LIMIT 1),
                             (SELECT day::timestamp AT TIME ZONE 'UTC' + interval '1 day' FROM consumption_hours
                              WHERE meter_id = u.m ORDER BY day DESC LIMIT 1)) AS last
-        ) s
+        ) s CROSS JOIN ({_HORIZON}) h
         WHERE s.first IS NOT NULL
         """,  # noqa: S608
         [[one.meter_id for one in changed], [one.lower for one in changed], [one.upper for one in changed]],

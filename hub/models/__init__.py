@@ -14,6 +14,7 @@ from hub.models.messages import (
 )
 from hub.models.metering import (
     AdapterSession,
+    ArchivedMonth,
     BalanceRevision,
     BilledConsumption,
     ConsumptionDay,
@@ -52,6 +53,7 @@ __all__ = [
     "AdapterSession",
     "Alarm",
     "ApiToken",
+    "ArchivedMonth",
     "Arrival",
     "BalanceRevision",
     "BilledConsumption",

@@ -204,6 +204,21 @@ class AdapterSession(Base):
     asked_at: Mapped[Instant | None]
 
 
+class ArchivedMonth(Base):
+    """A month that left the database: detached as `leaving`, then in the file `path` with its digest, then dropped."""
+
+    __tablename__ = "archived_month"
+
+    table_name: Mapped[Str] = mapped_column(primary_key=True)
+    leaving: Mapped[Str] = mapped_column(primary_key=True)
+    month: Mapped[date]
+    path: Mapped[str | None] = mapped_column(Text)
+    row_count: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(Text)
+    detached_at: Mapped[Written]
+    dropped_at: Mapped[Instant | None]
+
+
 class ConsumptionDue(Base):
     """Registers whose readings changed, each with the first and last instant concerned; written by triggers."""
 

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from hub.db import Database
-from hub.metering import partitions, validation
+from hub.metering import partitions, retention, validation
 from hub.outbox import delivery
 from hub.settings import Settings
 from hub.work import findings, orders, shutoffs
@@ -81,6 +81,11 @@ def turn_facts_into_work(database: Database, settings: Settings) -> None:
             findings.open_due(session, finding_id)
 
 
+def archive_months(database: Database, settings: Settings) -> None:
+    """Months older than the settings keep go to Parquet files; nothing goes unless they say so."""
+    retention.run(database, settings)
+
+
 def clean_up(database: Database, settings: Settings) -> None:
     """Remove what has no more use: ended sessions, old sign-in attempts and job runs, receipts of 400 days."""
     statements = (
@@ -113,6 +118,7 @@ JOBS = (
     Job("turn_facts_into_work", 30, turn_facts_into_work),
     Job("make_partitions", 3600, make_partitions),
     Job("clean_up", 3600, clean_up),
+    Job("archive_months", 3600, archive_months),
     Job("watch_endpoints", 3600, watch_endpoints),
     Job("ask_for_missing", 30, ask_for_missing),
     Job("watch_zones", 60, watch_zones),
