@@ -51,6 +51,7 @@ bench: setup ## side-by-side benchmarks, written into docs/benchmarks.md; BENCH=
 	$(BIN)/python -m benchmarks._report $(BENCH)
 
 faults: setup ## the crash campaign: every process killed at seeded instants; ROUNDS=20, each with a seed of its own
+	@echo "== 200,000 readings, 20 kills"; KILL_READINGS=200000 $(BIN)/pytest tests/hub/metering/test_ingest.py -k twenty
 	@for round in $$(seq 1 $(ROUNDS)); do \
 	  echo "== round $$round of $(ROUNDS)"; \
 	  KILL_SEED=$$round $(BIN)/pytest $(CRASHES) || { echo "seed $$round broke it"; exit 1; }; done

@@ -1,4 +1,4 @@
-"""Commands that bring files in: `curbstop import <kind> FILE`. Each file is one transaction."""
+"""Bring files in, each in one transaction: `curbstop import <kind> FILE`, `curbstop archive restore FILE`."""
 
 import sys
 from collections.abc import Callable
@@ -9,8 +9,9 @@ import typer
 
 from hub import imports
 from hub.cli.people import ACTOR
-from hub.cli.transaction import command_transaction
+from hub.cli.transaction import command_database, command_transaction
 from hub.imports import Fault, ImportRefused
+from hub.metering import retention
 from hub.settings import load
 
 FileArgument = Annotated[Path, typer.Argument(help="The file; its format is recognised by its content.")]
@@ -29,6 +30,19 @@ def register(app: typer.Typer) -> None:
         text = f"Import {kind.replace('-', ' ')}.\n\nRequired columns: {required}{shape}.\n\nOptional: {optional}."
         group.command(kind, help=text)(_command(kind))
     app.add_typer(group, name="import")
+    archive = typer.Typer(help="Months of readings and raw messages that left the database.", no_args_is_help=True)
+    archive.command("restore")(restore_archive)
+    app.add_typer(archive, name="archive")
+
+
+def restore_archive(file: Annotated[Path, typer.Argument(help="A Parquet file from the archive folder.")]) -> None:
+    """Bring an archived month back into the database; what is there already stays as it is.
+
+    Example: curbstop archive restore .curbstop/archive/reading_2024_01.parquet
+    """
+    with command_database(load()) as database:
+        rows = retention.restore(database, file)
+    typer.echo(f"Brought {rows:,} rows back from {file}. Consumption is rolled up anew by the worker.")
 
 
 def _command(kind: str) -> Callable[[Path], None]:

@@ -1,4 +1,4 @@
-"""One transaction for a command, on whatever database it is given; every connection is closed afterwards."""
+"""The database for a command, or one transaction on it; every connection is closed afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,18 @@ from hub.settings import Settings
 
 
 @contextmanager
-def command_transaction(settings: Settings) -> Iterator[Session]:
-    """A session on the configured database, the running hub's or one started for the command; committed at the end."""
+def command_database(settings: Settings) -> Iterator[Database]:
+    """The configured database, the running hub's or one started for the command."""
     with database_for(settings) as url:
         database = Database(url, pool_size=1)
         try:
-            with database.transaction() as session:
-                yield session
+            yield database
         finally:
             database.dispose()
+
+
+@contextmanager
+def command_transaction(settings: Settings) -> Iterator[Session]:
+    """A session on the configured database, committed at the end."""
+    with command_database(settings) as database, database.transaction() as session:
+        yield session

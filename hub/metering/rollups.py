@@ -32,6 +32,15 @@ _HORIZON = (
     "SELECT coalesce((max(month) + interval '1 month 1 day') AT TIME ZONE 'UTC', '0001-01-02') AS horizon"
     " FROM archived_month WHERE table_name = 'reading'"
 )
+_TAKE = f"""
+WITH taken AS (
+    DELETE FROM consumption_due WHERE id IN (SELECT id FROM consumption_due ORDER BY id LIMIT %s)
+    RETURNING meter_ids, lowers, uppers
+), kept AS ({_HORIZON})
+SELECT u.m, greatest(min(u.lo), (SELECT horizon FROM kept)), least(max(u.hi), '9999-12-30')
+FROM taken, unnest(meter_ids, lowers, uppers) u(m, lo, hi) JOIN meter ON meter.id = u.m AND register <> ALL(%s)
+GROUP BY u.m HAVING max(u.hi) >= (SELECT horizon FROM kept) ORDER BY u.m
+"""  # noqa: S608
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -70,16 +79,7 @@ def roll_up(session: Session, zone: ZoneInfo) -> int:
 
 def _claim(connection: Connection) -> list[Due]:
     """Take notes off the list; one entry per register that counts water."""
-    found = connection.execute(
-        "WITH taken AS (DELETE FROM consumption_due WHERE id IN (SELECT id FROM consumption_due ORDER BY id LIMIT %s)"
-        " RETURNING meter_ids, lowers, uppers),"
-        " kept AS (" + _HORIZON + ")"
-        " SELECT u.m, greatest(min(u.lo), (SELECT horizon FROM kept)), least(max(u.hi), '9999-12-30')"
-        " FROM taken,"
-        " unnest(meter_ids, lowers, uppers) u(m, lo, hi) JOIN meter ON meter.id = u.m AND register <> ALL(%s)"
-        " GROUP BY u.m HAVING max(u.hi) >= (SELECT horizon FROM kept) ORDER BY u.m",
-        [NOTES, list(SIDE_REGISTERS)],
-    )
+    found = connection.execute(_TAKE, [NOTES, list(SIDE_REGISTERS)])
     return [Due(*row) for row in found]
 
 

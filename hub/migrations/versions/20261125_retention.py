@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "20261125_retention"
-down_revision = "20261125_rollups"
+down_revision = "20261125_arrivals"
 branch_labels = None
 depends_on = None
 

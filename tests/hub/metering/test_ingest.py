@@ -1,5 +1,6 @@
 """From a real broker to a real database: nothing lost, nothing doubled, whoever is killed or restarted."""
 
+import os
 import random
 import signal
 import threading
@@ -108,28 +109,36 @@ def test_publishers_at_qos_0_do_not_disturb_the_connection(
 
 
 def test_twenty_kills_lose_and_double_nothing(metered: Database, broker: PrivateBroker, names: tuple[str, str]) -> None:
+    number = int(os.environ.get("KILL_READINGS", "4000"))
     chance = random.Random(20)
     process = start_ingest(metered.url, broker.url, name=names[0], topics=[f"{names[1]}=plain"])
     _await_subscription(broker, names[1], metered)
     client = publisher(broker.url)
-    payloads = [message(reading(f"d{n % 10}", n, hour(n // 10))) for n in range(4000)]
-    poison = [f"poison {n}".encode() for n in range(40)]
-    for position, payload in enumerate(poison):
-        payloads.insert(position * 97, payload)
-    sender = threading.Thread(target=publish_all, args=(client, names[1], payloads), kwargs={"pause": 0.001})
+    began = hour(0)
+    payloads = [message(reading(f"d{n % 10}", n, began - timedelta(minutes=n // 10))) for n in range(number)]
+    twice = chance.sample(payloads, number // 10)
+    payloads += twice
+    # disorder, but within what a publisher's queue mixes up
+    payloads = [payload for _, payload in sorted((n + chance.uniform(0, 500), p) for n, p in enumerate(payloads))]
+    for position in range(40):
+        payloads.insert(position * (number // 41), f"poison {position}".encode())
+    pause = 0.001 if number <= 4000 else 0.0
+    sender = threading.Thread(target=publish_all, args=(client, names[1], payloads), kwargs={"pause": pause})
     sender.start()
     for _ in range(20):
-        time.sleep(chance.uniform(0.02, 0.5))
+        time.sleep(chance.uniform(0.02, max(0.5, number / 50_000)))
         end(process, signal.SIGKILL)
         process = start_ingest(metered.url, broker.url, name=names[0], topics=[f"{names[1]}=plain"])
-    sender.join(120)
-    until(lambda: count(metered, "reading") == 4000 and count(metered, "quarantine") == 40)
+    sender.join(600)
+    patience = max(90.0, number / 500)
+    until(lambda: count(metered, "reading") == number and count(metered, "quarantine") == 40, patience)
     until(lambda: _settled(metered))
-    assert count(metered, "raw_message") == 4040
-    assert count(metered, "reading") == 4000
+    # the broker's own repeats are recognised; a message that was sent twice may be taken for one when a kill fell on it
+    assert number + 40 <= count(metered, "raw_message") <= len(payloads)
+    assert count(metered, "reading") == number
     with metered.transaction() as session:
-        assert session.execute(text("SELECT sum(repeats) FROM reading")).scalar_one() == 0
-        assert session.execute(text("SELECT count(DISTINCT value) FROM reading")).scalar_one() == 4000
+        assert session.execute(text("SELECT sum(repeats) FROM reading")).scalar_one() <= len(twice)
+        assert session.execute(text("SELECT count(DISTINCT value) FROM reading")).scalar_one() == number
     assert end(process) == 0
     client.disconnect()
     client.loop_stop()
