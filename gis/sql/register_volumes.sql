@@ -1,7 +1,7 @@
--- The volume that passed each register of `span` within [lower, upper), from readings of counting registers.
+-- The volume that passed each register of `asked` within [lower, upper), from readings of counting registers.
 --
--- span(span_id, meter_id, lower, upper, starts, ends, modulus_m3) is put in front as a common table expression; the
--- result is the common table expression `register_volume`. `starts` and `ends` bound the readings that belong to this
+-- asked(span_id, meter_id, lower, upper, starts, ends, modulus_m3) is put in front as a common table expression; the
+-- result is the common table expression `computed`. `starts` and `ends` bound the readings that belong to this
 -- installation.
 --
 -- A fall of the register is a rollover (near a known modulus, and plausible against the meter's own history), a little
@@ -10,7 +10,7 @@
 -- meter's own pace (six times it, and 100 m³), until another one confirms it. Estimates never count.
 , raw AS (
     SELECT s.span_id, s.lower, s.upper, s.modulus_m3, r.measured_at AS at, r.value_m3::float8 AS v
-    FROM span s
+    FROM asked s
     CROSS JOIN LATERAL (
         (
             SELECT b.measured_at, b.value_m3 FROM reading b
@@ -73,7 +73,7 @@ passed AS (
         false
     )
 ),
-register_volume AS (
+computed AS (
     SELECT span_id,
            coalesce(sum(m3 * inside_s / length_s), 0)::float8 AS volume_m3,
            -- what was spread over the edge of the window, so that its share inside is an estimate
