@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "20261125_kept_volumes"
-down_revision = "20261125_arrivals"
+down_revision = "20261125_retention"
 branch_labels = None
 depends_on = None
 
