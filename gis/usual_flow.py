@@ -6,6 +6,7 @@ shape of its weekday, then the hours of a day are averaged with the weights that
 window; its baseline is the median offset of the days before.
 """
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -106,7 +107,8 @@ class UsualFlow:
             self._start_day()
         hour = self._hour
         self._hour += 1
-        if flow == flow:
+        known = abs(flow) < math.inf  # false for NaN too
+        if known:
             residual = flow - self._profile[hour]
             self._flow[-1, hour], self._residual[-1, hour] = flow, residual
             self._weighted[-1, hour], self._weight[-1, hour] = self._weights[hour] * residual, self._weights[hour]
@@ -116,7 +118,7 @@ class UsualFlow:
             share = self._weight[-1].sum()
             self._offset[-1] = self._weighted[-1].sum() / share if share >= LEAST_SHARE else np.nan
         self._z = None
-        if flow == flow and self._days > WARM_UP:
+        if known and self._days > WARM_UP:
             self._compare(at)
 
     # -- what is usual, learned at the start of each day -----------------------------------------------------
@@ -176,7 +178,11 @@ class UsualFlow:
         """The deviation of the offset from day to day, and that of windows shorter than a day by hour of day."""
         rows = slice(-1 - self.parameters.noise_days, -1)
         offset = self._offset[rows]
-        self._noise = spread(np.diff(offset)) / np.sqrt(2)
+        seen = self._flow[rows]
+        count = np.isfinite(seen).sum()
+        self._mean_flow = float(np.nansum(seen) / count) if count else math.nan
+        # a flow without any noise is a simulation or a coarse meter: no reason for infinite certainty
+        self._noise = max(spread(np.diff(offset)) / math.sqrt(2), 0.001 * abs(self._mean_flow), 1e-6)
         same = (self._level[rows][7:] == self._level[rows][:-7]) & (self._level[rows][7:] >= 0)
         weekly = (offset[7:] - offset[:-7])[same]
         weekly = weekly[np.isfinite(weekly)]
@@ -185,7 +191,6 @@ class UsualFlow:
         self._wander = float(
             np.clip((drift**2 - 2 * self._noise**2) / 7, least * self._noise**2, most * self._noise**2)
         )
-        self._mean_flow = float(np.nanmean(self._flow[rows]))
         ends = np.arange(len(offset) * DAY)[DAY:] + 1 + (HISTORY - 1 - len(offset)) * DAY
         self._own = np.tile(self._noise**2 * DAY / self._windows, (DAY, 1))
         for i, window in enumerate(self._windows[self._windows < DAY]):

@@ -135,6 +135,28 @@ def test_an_event_brings_what_a_person_needs_to_check_it() -> None:
     json.dumps(facts)
 
 
+def test_strange_flows_raise_no_error_and_keep_the_state_plain() -> None:
+    gap = inflow(150)
+    gap[50 * 24 : 110 * 24] = math.nan
+    wild = inflow(90)
+    wild[::97] = math.inf
+    wild[70 * 24] = -1e12
+    strange = (np.full(80 * 24, math.nan), np.zeros(80 * 24), np.full(80 * 24, 5.0), gap, wild, inflow(3), np.array([]))
+    for flow in strange:
+        detector = Detector(FIRST)
+        detector.feed(flow)
+        json.dumps(detector.to_state(), allow_nan=False)
+        assert [event for event in detector.events if event.detected_at < at(60)] == []
+
+
+def test_a_leak_in_a_flow_without_noise_has_a_finite_statistic() -> None:
+    flow = np.full(90 * 24, 5.0)
+    flow[70 * 24 :] += 1
+    (event,) = events(flow)
+    assert math.isfinite(event.facts["statistic"])
+    assert event.size_m3h == pytest.approx(1, rel=0.05)
+
+
 def test_weights_prefer_the_quiet_hours_and_ignore_a_constant_flow() -> None:
     random = np.random.default_rng(1)
     noise = random.normal(0, np.where(np.arange(24) < 5, 1.0, 6.0), (60, 24))
