@@ -118,14 +118,14 @@ class _Floor:
 
 def _evident(run: NDArray[np.float64], rule: Rule, open_ended: bool) -> int | None:
     """Hours from the start of a run until it is a leak by the rule, or None."""
+    floors_until: list[_Floor | None] = [None] * rule.hours
     for end in range(rule.hours, len(run) + 1):
-        if not np.isfinite(run[end - 1]):
-            continue
         last = _floor(run[end - rule.hours : end], rule)
-        if last is None or last.share < rule.floor_share:
+        floors_until.append(last)
+        if not np.isfinite(run[end - 1]) or last is None or last.share < rule.floor_share:
             continue
         needed = (1 if last.bouts >= rule.bouts else rule.flat_days) + (rule.open_days if open_ended else 0)
-        days = [_floor(run[at - rule.hours : at], rule) for at in range(end, rule.hours - 1, -rule.hours)][:needed]
+        days = [floors_until[at] for at in range(end, rule.hours - 1, -rule.hours)][:needed]
         floors = [day.litres for day in days if day is not None]
         flat = last.bouts < rule.bouts
         if flat and min(day.share if day else 0.0 for day in days) < rule.flat_share:
