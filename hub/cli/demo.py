@@ -50,6 +50,8 @@ TOWN_SETTINGS = {
     "CURBSTOP_CURRENCY": "EUR",
     "CURBSTOP_UNITS": "m3",
     "CURBSTOP_UTILITY_NAME": "L-Town Water",
+    "CURBSTOP_PRODUCTION_COST_M3": "0.45",
+    "CURBSTOP_SURVEY_COST_KM": "260",
     "CURBSTOP_ALLOW_PRIVATE_ENDPOINTS": "127.0.0.1/32",
 }
 
@@ -292,8 +294,9 @@ class _Story:
         """Note the town's time now and then, and bring in the tank's level every hour."""
         running = self.told.clock()
         assert running is not None
-        levels = dict(enumerate(self.told.document("town/tank.json", [])))
         while True:
+            # read anew each time: a repaired leak leaves more water in the tank
+            levels = dict(enumerate(self.told.document("town/tank.json", [])))
             now = running.now()
             self.state |= {"business_at": now.isoformat(), "speed": running.rate}
             self._save()

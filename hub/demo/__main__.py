@@ -19,10 +19,11 @@ from hub.demo.billing_system import BillingSettings, Sender, create_not_yet
 from hub.demo.billing_system import create_app as create_billing
 from hub.demo.book import make_book
 from hub.demo.businesstime import BusinessClock, pause
-from hub.demo.consumption import Meters, ZoneMeters
+from hub.demo.consumption import Meters
 from hub.demo.crews import Crew, Phone, work
 from hub.demo.dispatcher import Dispatcher, dispatch
 from hub.demo.fieldwork import Place
+from hub.demo.ground import Ground
 from hub.demo.guide import Guide, Story
 from hub.demo.guide import create_app as create_tour
 from hub.demo.hydraulics import Water, load_or_simulate
@@ -115,7 +116,7 @@ def meters(settings: DemoSettings) -> None:
     clock = _wait_for_clock(settings)
     town, water = _town_and_water(settings)
     registers = Meters(town, water, Valves(settings.folder / VALVES))
-    run_meters(settings.mqtt_url, clock, registers, ZoneMeters(water))
+    run_meters(settings.mqtt_url, clock, registers, Ground(water, town.network, settings.folder))
 
 
 def guide(settings: DemoSettings) -> None:
@@ -137,7 +138,7 @@ def _begin_story(settings: DemoSettings, tour: Guide) -> None:
         for event in settings.book()["plan"]
         if event["type"].startswith("reading.")
     }
-    place = Place(registers, doubted, valves)
+    place = Place(registers, doubted, valves, Ground(water, town.network, settings.folder))
     crews = [
         Crew(entry["id"], entry["name"], Phone(_client(settings.hub_url, entry["token"])), place)
         for entry in keys["crews"]

@@ -4,7 +4,6 @@ A crew keeps what its phone keeps: the orders it was given, its cursor, and the 
 Nothing here knows the hub but by `/mobile/v1`. A crew that a visitor took over does nothing by itself.
 """
 
-import math
 import random
 import threading
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import uuid_utils
 
 from hub.demo.calendar import LOCAL, utc_text
 from hub.demo.fieldwork import Place, Visit, answers_for, visit
+from hub.demo.ground import metres
 
 DEPOT = (33.0255, 34.6868)
 SYNC_EVERY = timedelta(minutes=2)
@@ -268,11 +268,13 @@ class Crew:
         """Close the order in hand as `ended` says."""
         order = self.order()
         assert order is not None
+        self.position = ended.position or self.position
         self.act("complete" if ended.done else "unable", now, ended.answers)
         self.say(now, f"{order['number']}: {str(ended.answers['code']).replace('_', ' ')}")
         order["status"] = "completed" if ended.done else "unable"
         if ended.done:
             self.place.left(order.get("meter"), ended.answers.get("valve_after"), now)
+            self.place.dug(order, str(ended.answers["code"]), now)
         self.done += 1
         self._drop()
 
@@ -310,12 +312,6 @@ def place_of(order: dict[str, Any]) -> tuple[float, float]:
     if not at:
         return DEPOT
     return (at["lon"], at["lat"]) if isinstance(at, dict) else (at[0], at[1])
-
-
-def metres(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Distance in metres between two positions in degrees; flat, which a town is small enough for."""
-    east = (a[0] - b[0]) * 111_320 * math.cos(math.radians(a[1]))
-    return math.hypot(east, (a[1] - b[1]) * 110_950)
 
 
 def work(crews: list[Crew], now: Callable[[], datetime], stopping: threading.Event, pause_s: float = 0.25) -> None:

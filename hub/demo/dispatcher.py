@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 
 from hub.demo.calendar import LOCAL
-from hub.demo.crews import IN_HAND, Crew, metres, place_of
+from hub.demo.crews import IN_HAND, Crew, place_of
+from hub.demo.ground import metres
 
 MOST_PER_CREW = 3
 LEFT_FOR_VISITOR = timedelta(hours=3)

@@ -7,6 +7,7 @@ messages come twice or late, as they do.
 import base64
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from hub.demo.businesstime import BusinessClock, pause
 from hub.demo.calendar import at_hour, hours_since_start
 from hub.demo.consumption import Meters, ZoneMeters
 from hub.demo.files import ZONE_GATEWAY, ZONE_METERS, zone_meter_device
+from hub.demo.ground import Ground
 from hub.demo.town import Customer
 
 ZONE_EVERY = timedelta(minutes=15)
@@ -183,11 +185,13 @@ def connect(mqtt_url: str) -> Client:
     return client
 
 
-def run(mqtt_url: str, clock: BusinessClock, meters: Meters, zone_meters: ZoneMeters) -> None:
+def run(mqtt_url: str, clock: BusinessClock, meters: Meters, ground: Ground) -> None:
     """Publish until the process is told to stop."""
     client = connect(mqtt_url)
-    air = Air(meters, zone_meters, clock.now())
+    air = Air(meters, ZoneMeters(ground.water), clock.now())
     while True:
+        if ground.take_over(not_before=math.ceil(hours_since_start(air.at))):
+            air.zone_meters = ZoneMeters(ground.water)
         for publication in air.until(clock.now()):
             client.publish(publication.topic, publication.payload, qos=1)
         pause(0.5)

@@ -13,9 +13,10 @@ import pytest
 from hub.demo import calendar
 from hub.demo.calendar import utc_text
 from hub.demo.consumption import Meters
-from hub.demo.crews import SYNC_EVERY, Crew, Phone, metres
+from hub.demo.crews import SYNC_EVERY, Crew, Phone
 from hub.demo.dispatcher import LEFT_FOR_VISITOR, MOST_PER_CREW, Dispatcher
 from hub.demo.fieldwork import Place, Visit, answers_for, visit
+from hub.demo.ground import metres
 from hub.demo.town import Town
 
 MORNING = calendar.STORY + timedelta(hours=1)
