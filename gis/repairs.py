@@ -44,11 +44,15 @@ class Drop:
         return "uncertain"
 
 
-def drop(first: date, flows: Array, stopped_at: datetime, *, nights: int = NIGHTS) -> Drop | None:
+def drop(
+    first: date, flows: Array, stopped_at: datetime, *, began_at: datetime | None = None, nights: int = NIGHTS
+) -> Drop | None:
     """The fall of the night flow at `stopped_at` (local, naive); None while there are too few nights.
 
     `flows`: m³/h of each local hour from the midnight of `first` on, NaN where unknown. The nights compared are the
     last ones that were over before the stop and the first ones that began after it; the night between is neither.
+    Nights before the leak began (`began_at`, local, naive) tell nothing of it: of a leak that ran for a few nights
+    only, those count alone.
     """
     days = len(flows) // DAY
     by_day = flows[: days * DAY].reshape(days, DAY)[:, slice(*NIGHT)]
@@ -60,6 +64,11 @@ def drop(first: date, flows: Array, stopped_at: datetime, *, nights: int = NIGHT
     before, after = night[ended & whole][-nights:], night[began & whole][:nights]
     if len(before) < LEAST_NIGHTS or len(after) < LEAST_NIGHTS:
         return None
+    if began_at is not None:
+        ran = np.array([at + timedelta(hours=NIGHT[0]) >= began_at for at in moments], dtype=bool)
+        leaked = night[ended & whole & ran][-nights:]
+        # the spread needs four degrees of freedom; with less, the nights before stay in and the verdict is careful
+        before = leaked if len(leaked) and len(leaked) + len(after) >= 2 * LEAST_NIGHTS else before
     # medians are deaf to one night of a fire or a filled pool; the spread is taken on both sides together
     levels = float(np.median(before)), float(np.median(after))
     away = np.concatenate((before - levels[0], after - levels[1]))

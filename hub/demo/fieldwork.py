@@ -99,6 +99,11 @@ class Place:
             return self.ground.largest(order.get("zone"), at)
         return self.ground.near((spot["lon"], spot["lat"]), at)
 
+    def pinpointed(self, order: dict[str, Any], code: str, at: datetime) -> tuple[float, float] | None:
+        """Where a crew stands that reports a leak found; None for any other result."""
+        leak = self.leak(order, at) if code == "found" else None
+        return self.ground.position(leak) if leak is not None and self.ground is not None else None
+
     def dug(self, order: dict[str, Any], code: str, at: datetime) -> None:
         """A crew has ended work on `order` with the result `code`: a leak that it repaired runs no more."""
         leak = self.leak(order, at) if code in ("repaired", "temporary") else None
@@ -112,12 +117,11 @@ def visit(order: dict[str, Any], place: Place, at: datetime, *, blocked: bool | 
     described = order["work_type"]
     behind_doors = order["type"] not in _IN_THE_STREET
     reasons = [u["code"] for u in described["unable_codes"] if u["code"] in _NO_ACCESS and behind_doors]
-    if blocked if blocked is not None else reasons and dice.random() < NO_ACCESS_SHARE:
+    if reasons and (blocked if blocked is not None else dice.random() < NO_ACCESS_SHARE):
         return Visit(False, {"code": dice.choice(reasons), "remark": "Came back another way, no luck."})
     codes = [c["code"] for c in described["completion_codes"]]
-    answers = answers_for(order, _result(order, codes, place, at, dice), place, at)
-    leak = place.leak(order, at) if answers["code"] == "found" else None
-    return Visit(True, answers, place.ground.position(leak) if leak is not None and place.ground is not None else None)
+    code = _result(order, codes, place, at, dice)
+    return Visit(True, answers_for(order, code, place, at), place.pinpointed(order, code, at))
 
 
 def _result(order: dict[str, Any], codes: list[str], place: Place, at: datetime, dice: random.Random) -> str:

@@ -287,7 +287,8 @@ def _report(crew: Crew, form: dict[str, str], now: datetime) -> None:
             answers["remark"] = form["remark"]
         if form.get("reading"):
             answers["reading"] = {"value": form["reading"].strip().replace(",", "."), "unit": "m3", "how": "visual"}
-        ended = Visit(True, answers)
+        order = crew.order()
+        ended = Visit(True, answers, crew.place.pinpointed(order, code, now) if order else None)
     else:
         return
     crew.report(ended, now)

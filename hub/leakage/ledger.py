@@ -59,11 +59,13 @@ def verify(session: Session, repair: Row[Any], settings: Settings) -> LossEntry 
     if seen is None:
         return None
     first, flows = seen
+    event = _event_of(session, repair)
+    onset = _onset(repair, repair.answers or {}, event)
     local = stopped.astimezone(settings.zone).replace(tzinfo=None)
-    found = repairs.drop(first, flows, local)
+    began = None if onset is None else onset.astimezone(settings.zone).replace(tzinfo=None)
+    found = repairs.drop(first, flows, local, began_at=began)
     if found is None:
         return None
-    event = _event_of(session, repair)
     entry = _entry(repair, found, event, settings)
     statement = insert(LossEntry).values(entry)
     session.execute(

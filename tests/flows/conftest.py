@@ -157,6 +157,26 @@ class Story:
                     text(f"UPDATE {table} SET leased_until = clock_timestamp() WHERE leased_until > clock_timestamp()")
                 )
 
+    def job_is_due(self, job: str) -> None:
+        """The time of a scheduled job has come; returns when the worker has done it without an error."""
+        insert = text(
+            "INSERT INTO job_run (job, scheduled_for) VALUES (:job, clock_timestamp()) RETURNING scheduled_for"
+        )
+        done = text("SELECT error FROM job_run WHERE job = :job AND scheduled_for >= :at AND finished_at IS NOT NULL")
+        with self.database.transaction() as session:
+            at = session.scalar(insert, {"job": job})
+
+        def look() -> list[str | None]:
+            with self.database.transaction() as session:
+                return list(session.scalars(done, {"job": job, "at": at}))
+
+        assert not any(eventually(f"{job} done", look)), self.processes.log("worker")
+
+    def imports(self, kind: str, file: bytes) -> None:
+        """The supervisor hands in a file."""
+        answer = self.supervisor.post(f"/api/v1/imports/{kind}", content=file)
+        assert answer.status_code == 200, answer.text
+
     # ---- what billing says
 
     def billing_knows(self, account: str, place: str, *, past_due: str, at: datetime = MORNING) -> None:

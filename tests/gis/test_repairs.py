@@ -45,6 +45,19 @@ def test_no_fall_is_not_seen_and_little_is_uncertain() -> None:
     assert little is not None and little.verdict(None) == "uncertain" and little.verdict(40.0) == "not_seen"
 
 
+def test_a_leak_of_two_nights_is_judged_by_those() -> None:
+    flows = nights(6, 6, 0.2)
+    flows[12 * 24 + 20 : 14 * 24 + 11] += 4
+    without = repairs.drop(FIRST, flows, STOP)
+    assert without is not None and without.m3h == pytest.approx(0, abs=0.5)
+    found = repairs.drop(FIRST, flows, STOP, began_at=datetime(2026, 3, 13, 20))  # noqa: DTZ001
+    assert found is not None and found.m3h == pytest.approx(4, abs=0.5)
+    assert (found.nights_before, found.verdict(4.0)) == (2, "verified")
+    # begun after the last night: no night tells, and the verdict stays careful
+    none = repairs.drop(FIRST, flows, STOP, began_at=datetime(2026, 3, 15, 8))  # noqa: DTZ001
+    assert none is not None and none.nights_before == 7
+
+
 def test_few_nights_say_nothing() -> None:
     flows = nights(10, 6, 0.2)
     assert repairs.drop(FIRST, flows[: 16 * 24], STOP) is None
