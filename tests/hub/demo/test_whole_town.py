@@ -70,7 +70,8 @@ class Demo:
         return self.said.read_text(encoding="utf-8", errors="replace")
 
     def totals(self) -> dict[str, Any]:
-        with contextlib.suppress(httpx.HTTPError):
+        # a page that says "not open yet" is no JSON
+        with contextlib.suppress(httpx.HTTPError, ValueError):
             found: dict[str, Any] = httpx.get(f"{self.billing}/state.json", timeout=30).json()
             return found
         return {"lines": 0}
