@@ -20,6 +20,7 @@ ROUTERS = (
     "outbound_messages",
     "reconciliation",
     "readings",
+    "raw_messages",
     "devices",
     "meters",
     "network",

@@ -92,6 +92,28 @@ def get_meter_consumption(
     return Json({"meter": serial} | reading_shapes.consumption(used, events, step, begins, ends))
 
 
+@router.get("/{serial}/register-curve")
+def get_register_curve(
+    serial: str,
+    session: Tx,
+    config: Config,
+    from_: Annotated[str, Query(alias="from")],
+    to: str,
+    who: Principal = allow(*READERS),
+) -> Json:
+    """The meter's registers over [from, to), thinned to what a chart can show; nothing doubtful is left out.
+
+    `points` are [instant, value, quality, flags], oldest first.
+    """
+    begins, ends = (reading_shapes.moment(value, name, config.zone) for value, name in ((from_, "from"), (to, "to")))
+    assert begins is not None and ends is not None
+    if ends <= begins:
+        raise BadInput("The time must end after it begins.", field="to")
+    return Json(
+        {"meter": serial, "from": begins, "to": ends, "items": lookups.register_curve(session, serial, begins, ends)}
+    )
+
+
 class NewRead(BaseModel):
     """A register as somebody read it."""
 

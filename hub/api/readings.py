@@ -1,11 +1,13 @@
 """Readings by HTTP, and what could not be trusted: the same pipeline as MQTT, answered item by item."""
 
+import codecs
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
+from hub.api import raw_messages
 from hub.auth import Principal
 from hub.errors import BadInput, TooLarge
 from hub.metering import decode, lookups, readings
@@ -93,6 +95,7 @@ class ReplayReason(BaseModel):
 
     reason: str = Field(min_length=1, max_length=100)
     limit: int = Field(1000, ge=1, le=10_000)
+    cursor: str | None = Field(None, description="next_cursor of the call before: go on behind what it tried")
 
 
 @router.get("/quarantine")
@@ -105,12 +108,21 @@ def list_quarantine(
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Json:
-    """What could not be trusted, newest first, with the count of open entries per reason."""
+    """What could not be trusted, newest first, with the count of open entries per reason.
+
+    `preview` is the beginning of the message, for those who may read messages.
+    """
     after = UUID(_text(decode_cursor(cursor, 1)[0])) if cursor else None
     found = lookups.quarantine(session, reason=reason, device=device, resolved=resolved, after=after, limit=limit + 1)
+    shown = found[:limit]
+    begins = (
+        lookups.previews(session, {entry.raw_id for entry in shown if entry.raw_id is not None})
+        if who.role in raw_messages.READERS
+        else {}
+    )
     return Json(
         {
-            "items": [_entry(entry) for entry in found[:limit]],
+            "items": [_entry(entry) | {"preview": _preview(begins.get(entry.raw_id or 0))} for entry in shown],
             "next_cursor": encode_cursor(str(found[limit - 1].id)) if len(found) > limit else None,
             "counts": lookups.quarantine_counts(session),
         }
@@ -129,10 +141,12 @@ def replay_quarantine_entry(
 @router.post("/quarantine/replay")
 def replay_quarantine_by_reason(
     what: ReplayReason, session: Tx, who: Principal = allow("admin", "supervisor", "dispatcher")
-) -> dict[str, int]:
-    """Read the oldest messages quarantined for one reason again."""
-    tried, settled = lookups.replay_reason(session, what.reason, limit=what.limit)
-    return {"tried": tried, "settled": settled}
+) -> Json:
+    """Read the oldest messages quarantined for one reason again; `next_cursor` goes on to those behind them."""
+    after = UUID(_text(decode_cursor(what.cursor, 1)[0])) if what.cursor else None
+    tried, settled, last = lookups.replay_reason(session, what.reason, limit=what.limit, after=after)
+    following = encode_cursor(str(last)) if last else None
+    return Json({"tried": tried, "settled": settled, "next_cursor": following})
 
 
 def _text(value: Any) -> str:
@@ -141,6 +155,18 @@ def _text(value: Any) -> str:
         return str(UUID(str(value)))
     except ValueError:
         raise BadInput("The cursor is not one of ours.", field="cursor", remedy="Start without a cursor.") from None
+
+
+def _preview(begin: bytes | None) -> str | None:
+    """The beginning of a message as text where it is text, else its bytes in hexadecimal."""
+    if begin is None:
+        return None
+    try:
+        # a character may have been cut in two at the end
+        text = codecs.getincrementaldecoder("utf-8")().decode(begin)
+    except UnicodeDecodeError:
+        return begin.hex(" ")
+    return begin.hex(" ") if any(ord(letter) < 32 and letter not in "\t\r\n" for letter in text) else text
 
 
 def _entry(entry: Quarantine) -> dict[str, Any]:

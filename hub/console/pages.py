@@ -38,6 +38,7 @@ MENU = [
     ("/", "Work", ("admin", "supervisor", "dispatcher", "billing")),
     ("/zones", "Zones", ("admin", "supervisor", "dispatcher", "billing", "analyst")),
     ("/leaks", "Leaks", ("admin", "supervisor", "dispatcher", "analyst")),
+    ("/quarantine", "Metering", ("admin", "supervisor", "dispatcher", "billing", "analyst")),
     ("/billing/events", "From billing", ("admin", "supervisor", "billing")),
     ("/billing/messages", "To billing", ("admin", "supervisor", "billing")),
 ]

@@ -76,13 +76,13 @@ def place(session: Session, place_id: str) -> dict[str, Any] | None:
     lon, lat = session.execute(
         select(func.ST_X(ServicePoint.geometry), func.ST_Y(ServicePoint.geometry)).where(ServicePoint.id == place_id)
     ).one()
-    orders = _orders(session, WorkOrder.service_point == place_id)
+    orders = orders_at(session, place_id)
     return {
         "place": found,
         "lon": lon,
         "lat": lat,
         "states": _states(session, place_id),
-        "people": _people(session, place_id),
+        "people": people_at(session, place_id),
         "meters": _meters(session, place_id),
         "open": [order for order in orders if order["status"] in OPEN_STATES],
         "past": [order for order in orders if order["status"] not in OPEN_STATES],
@@ -102,6 +102,11 @@ def nearest(session: Session, lon: float, lat: float) -> dict[str, Any] | None:
         {"lon": lon, "lat": lat, "near": NEAR_DEGREES},
     ).one_or_none()
     return None if row is None else dict(row._mapping)
+
+
+def orders_at(session: Session, place_id: str) -> list[dict[str, Any]]:
+    """The newest work orders of a service point, open ones and ended ones."""
+    return _orders(session, WorkOrder.service_point == place_id)
 
 
 def _orders(session: Session, which: Any) -> list[dict[str, Any]]:
@@ -149,7 +154,8 @@ def _homes(session: Session, number: str) -> list[Row[Any]]:
     )
 
 
-def _people(session: Session, place_id: str) -> list[Row[Any]]:
+def people_at(session: Session, place_id: str) -> list[Row[Any]]:
+    """Accounts of a service point, the present one first."""
     return list(
         session.execute(
             select(Account.number, Account.name, Account.phone, Account.status, Occupancy.since, Occupancy.until)

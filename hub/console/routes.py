@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from starlette.staticfiles import StaticFiles
 
 from hub.auth import Principal
-from hub.console import events, places, search, sign_in, work
+from hub.console import events, meters, places, search, sign_in, work
 from hub.console.pages import PageRoute, note_position, page
 from hub.errors import NotFound
 from hub.web import Json, Tx, allow, settings_of
@@ -72,6 +72,21 @@ def show_place(request: Request, session: Tx, place_id: str, who: Principal = al
     if found is None:
         raise NotFound(f"There is no service point {place_id}.", remedy="Look for its address in the search field.")
     return page(request, "place.html", session=session, who=who, place=found, names=who.role != "analyst")
+
+
+@pages.get("/meters/{serial:path}")
+def show_meter(request: Request, session: Tx, serial: str, who: Principal = allow(*EVERYBODY)) -> Response:
+    """A meter: its register and consumption, what was doubted, what it sent. An analyst sees no names."""
+    found = meters.meter(session, serial)
+    if found is None:
+        raise NotFound(f"There is no meter {serial[:80]}.", remedy="Look for its serial in the search field.")
+    return page(request, "meter.html", session=session, who=who, meter=found, names=who.role != "analyst")
+
+
+@pages.get("/quarantine")
+def show_quarantine(request: Request, session: Tx, who: Principal = allow(*EVERYBODY)) -> Response:
+    """What of the metering needs a person: messages put aside, unknown devices, missing numbers, silent gateways."""
+    return page(request, "quarantine.html", session=session, who=who)
 
 
 @pages.get("/zones")

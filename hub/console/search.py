@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from hub import clock
 from hub.console.work import escaped
 from hub.errors import storable_text
-from hub.models import Account, MeterInstallation, Occupancy, ServicePoint, WorkOrder
+from hub.models import Account, Meter, MeterInstallation, Occupancy, ServicePoint, WorkOrder
 
 PER_KIND = 6
 LAST_CHARACTER = "\U0010ffff"
@@ -97,14 +97,23 @@ def _places(session: Session, q: str) -> list[dict[str, Any]]:
 
 
 def _meters(session: Session, q: str) -> list[dict[str, Any]]:
+    # a meter that was taken out is found as well: its readings are asked for long after
+    here = (MeterInstallation.serial == Meter.serial) & MeterInstallation.removed_at.is_(None)
     rows = session.execute(
-        select(MeterInstallation.serial, ServicePoint.id, ServicePoint.address)
-        .join(ServicePoint, ServicePoint.id == MeterInstallation.service_point)
-        .where(MeterInstallation.serial.between(q, q + LAST_CHARACTER), MeterInstallation.removed_at.is_(None))
-        .order_by((MeterInstallation.serial == q).desc(), MeterInstallation.serial)
+        select(Meter.serial, func.min(func.coalesce(ServicePoint.address, MeterInstallation.zone)).label("where"))
+        .outerjoin(MeterInstallation, here)
+        .outerjoin(ServicePoint, ServicePoint.id == MeterInstallation.service_point)
+        .where(Meter.serial.between(q, q + LAST_CHARACTER))
+        .group_by(Meter.serial)
+        .order_by((Meter.serial == q).desc(), Meter.serial)
         .limit(PER_KIND)
     )
     return [
-        {"kind": "meter", "label": f"Meter {row.serial}", "more": row.address, "href": f"/places/{quote(row.id)}"}
+        {
+            "kind": "meter",
+            "label": f"Meter {row.serial}",
+            "more": row.where or "not in place",
+            "href": f"/meters/{quote(row.serial)}",
+        }
         for row in rows
     ]

@@ -4,7 +4,7 @@ Adapters and decoders are strangers' formats in code: whatever they raise become
 exception of the pipeline.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -203,11 +203,20 @@ def _decoder_said(envelope: Envelope, config: DeviceConfig, name: str | None) ->
 
 
 def described(
-    topic: str, payload: bytes, *, adapter: str | None, config: DeviceConfig, received_at: datetime | None
+    topic: str,
+    payload: bytes,
+    *,
+    adapter: str | None,
+    config: DeviceConfig | Callable[[Envelope], DeviceConfig],
+    received_at: datetime | None,
+    max_bytes: int = MAX_MQTT_BYTES,
 ) -> dict[str, Any]:
-    """What a payload becomes, as `curbstop decode --json` prints it, with the steps that led there."""
+    """What a payload becomes, as `curbstop decode --json` prints it, with the steps that led there.
+
+    `config` is what the registry says of the device, or how to find it for each envelope.
+    """
     steps: list[str] = []
-    opened = open_message(adapter, topic, payload)
+    opened = open_message(adapter, topic, payload, max_bytes=max_bytes)
     result: dict[str, Any] = {"disposition": "quarantine", "readings": [], "reason": None, "steps": steps}
     if opened.reason is not None:
         steps.append(f"adapter {opened.adapter or '-'}: refused, {opened.detail}")
@@ -216,9 +225,10 @@ def described(
     steps.append(f"adapter {opened.adapter}, {how}: {len(opened.envelopes)} envelope(s)")
     dispositions: list[str] = []
     for envelope in opened.envelopes:
-        name, decoded = decode_envelope(envelope, config)
+        told = config if isinstance(config, DeviceConfig) else config(envelope)
+        name, decoded = decode_envelope(envelope, told)
         decoded.readings = dated(decoded.readings, received_at)
-        steps += [f"envelope: {_envelope_said(envelope)}", _decoder_said(envelope, config, name)]
+        steps += [f"envelope: {_envelope_said(envelope)}", _decoder_said(envelope, told, name)]
         steps.append(f"{decoded.disposition}: {decoded.detail or f'{len(decoded.readings)} value(s)'}")
         steps += [f"refused: {bad.reason}, {bad.detail}" for bad in decoded.refused]
         if decoded.fault is not None:
@@ -226,7 +236,7 @@ def described(
         dispositions.append(decoded.disposition)
         below = [reading for reading in decoded.readings if reading.value is not None and reading.value < 0]
         steps += [f"refused: negative_value, {reading.register} {reading.value}" for reading in below]
-        kept = [_shown(reading, config, received_at) for reading in decoded.readings if reading not in below]
+        kept = [_shown(reading, told, received_at) for reading in decoded.readings if reading not in below]
         steps += [step for reading in kept if (step := _doubt_said(reading))]
         result["readings"] += kept
         if decoded.disposition == "readings" and not kept:

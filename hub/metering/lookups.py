@@ -1,15 +1,17 @@
 """Readings, raw messages, quarantine entries and meters as lists for faces. Reads, but for `replay_entries`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, tuple_
+from sqlalchemy import and_, func, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 
+from adapters.contracts import DeviceConfig, Envelope
+from hub.db import raw_of
 from hub.errors import Conflict, NotFound
-from hub.metering import devices, readings
+from hub.metering import decode, devices, readings
 from hub.metering.alarms import words_of
 from hub.models import Device, Meter, MeterInstallation, Quarantine, RawMessage, Reading
 
@@ -31,6 +33,22 @@ _READING = (
     Reading.received_at,
     Reading.repeats,
 )
+
+_RAW = (
+    RawMessage.id,
+    RawMessage.received_at,
+    RawMessage.source,
+    RawMessage.topic,
+    RawMessage.payload,
+    RawMessage.adapter,
+    RawMessage.device,
+    RawMessage.retained,
+    RawMessage.disposition,
+    RawMessage.reason,
+)
+# Readings of a curve per register and quality: more than a screen has columns shows nothing more.
+CURVE_POINTS = 700
+PREVIEW_BYTES = 200
 
 
 def of_meter(
@@ -102,17 +120,7 @@ def raw_messages(
     session: Session, device: str, *, after: tuple[datetime, int] | None = None, limit: int = 100
 ) -> Sequence[Any]:
     """Kept messages about one device, newest first."""
-    query = select(
-        RawMessage.id,
-        RawMessage.received_at,
-        RawMessage.source,
-        RawMessage.topic,
-        RawMessage.payload,
-        RawMessage.adapter,
-        RawMessage.retained,
-        RawMessage.disposition,
-        RawMessage.reason,
-    ).where(RawMessage.device == devices.key(device))
+    query = select(*_RAW).where(RawMessage.device == devices.key(device))
     if after is not None:
         query = query.where(tuple_(RawMessage.received_at, RawMessage.id) < after)
     return session.execute(query.order_by(RawMessage.received_at.desc(), RawMessage.id.desc()).limit(limit)).all()
@@ -187,22 +195,26 @@ def replay_entry(session: Session, entry_id: UUID) -> tuple[Quarantine, readings
     return entry, batch
 
 
-def replay_reason(session: Session, reason: str, *, limit: int = 1000) -> tuple[int, int]:
-    """Read the messages behind the oldest open entries of one reason again: (entries tried, entries settled)."""
-    rows = session.execute(
-        select(Quarantine.id, Quarantine.raw_id)
-        .where(Quarantine.reason == reason, Quarantine.resolved_at.is_(None), Quarantine.raw_id.is_not(None))
-        .order_by(Quarantine.received_at)
-        .limit(limit)
-        .with_for_update()
-    ).all()
+def replay_reason(
+    session: Session, reason: str, *, limit: int = 1000, after: UUID | None = None
+) -> tuple[int, int, UUID | None]:
+    """Read the messages behind the oldest open entries of one reason again, those after `after` in order of ids.
+
+    (entries tried, entries settled, the last one tried when there may be more)
+    """
+    query = select(Quarantine.id, Quarantine.raw_id).where(
+        Quarantine.reason == reason, Quarantine.resolved_at.is_(None), Quarantine.raw_id.is_not(None)
+    )
+    if after is not None:
+        query = query.where(Quarantine.id > after)
+    rows = session.execute(query.order_by(Quarantine.id).limit(limit).with_for_update()).all()
     readings.replay(session, {raw_id for _, raw_id in rows if raw_id is not None})
     settled = session.scalar(
         select(func.count())
         .select_from(Quarantine)
         .where(Quarantine.id.in_([entry for entry, _ in rows]), Quarantine.resolved_at.is_not(None))
     )
-    return len(rows), settled or 0
+    return len(rows), settled or 0, rows[-1].id if len(rows) == limit else None
 
 
 def meter(session: Session, serial: str) -> dict[str, Any]:
@@ -224,6 +236,80 @@ def meter(session: Session, serial: str) -> dict[str, Any]:
         .limit(1)
     ).first()
     return {"registers": registers, "places": list(places), "devices": list(entries), "newest": newest}
+
+
+def register_curve(session: Session, serial: str, begins: datetime, ends: datetime) -> list[dict[str, Any]]:
+    """The registers over [begins, ends), thinned to what a chart can show.
+
+    One dictionary per register: `{register, unit, points: [[instant, value, quality, flags], …]}`, oldest first. The
+    last reading of each stretch stands for it, of each quality apart, so that nothing doubtful is thinned away. Values
+    are in m³, or as they came where nobody knows the unit (then `unit` is null). Raises NotFound.
+    """
+    registers = list(session.scalars(select(Meter).where(Meter.serial == serial).order_by(Meter.id)))
+    if not registers:
+        raise _no_meter(serial)
+    rows = session.execute(
+        text(
+            "SELECT DISTINCT ON (r.meter_id, bucket, doubt) r.meter_id, r.measured_at, r.value_m3, r.value, r.quality,"
+            " r.flags, date_bin(make_interval(secs => :width), r.measured_at, :begins) AS bucket,"
+            " (r.quality, EXISTS (SELECT FROM unnest(r.flags) f WHERE f LIKE 'vee:%' OR f = 'edited'))::text AS doubt"
+            " FROM reading r WHERE r.meter_id = ANY(:ids) AND r.measured_at >= :begins AND r.measured_at < :ends"
+            " ORDER BY r.meter_id, bucket, doubt, r.measured_at DESC"
+        ),
+        {
+            "ids": [register.id for register in registers],
+            "begins": begins,
+            "ends": ends,
+            "width": max(1.0, (ends - begins).total_seconds() / CURVE_POINTS),
+        },
+    ).all()
+    curves = []
+    for register in registers:
+        mine = sorted((row for row in rows if row.meter_id == register.id), key=lambda row: row.measured_at)
+        known = any(row.value_m3 is not None for row in mine)
+        points = [[row.measured_at, row.value_m3 if known else row.value, row.quality, row.flags] for row in mine]
+        curves.append({"register": register.register, "unit": "m³" if known else None, "points": points})
+    return curves
+
+
+def raw_message(session: Session, message_id: int) -> Any:
+    """One kept message. Raises NotFound."""
+    found = session.execute(select(*_RAW).where(RawMessage.id == message_id)).first()
+    if found is None:
+        raise NotFound("There is no such message, or it is no longer kept.", field="id", value=str(message_id))
+    return found
+
+
+def previews(session: Session, raw_ids: Collection[int]) -> dict[int, bytes]:
+    """The first bytes of kept messages, by their ids."""
+    rows = session.execute(
+        select(RawMessage.id, func.substring(RawMessage.payload, 1, PREVIEW_BYTES)).where(RawMessage.id.in_(raw_ids))
+    )
+    return {raw_id: bytes(begin) for raw_id, begin in rows}
+
+
+def decoded(session: Session, row: Any) -> dict[str, Any]:
+    """What a kept message becomes under today's registry, step by step, as `curbstop decode` tells it."""
+    opened = decode.open_message(row.adapter, row.topic, bytes(row.payload), max_bytes=decode.MAX_BATCH_BYTES)
+    names = {devices.key(name) for one in opened.envelopes for name in (one.device or "", *one.aliases) if name}
+    profiles = devices.profiles(raw_of(session), names)
+
+    def told(envelope: Envelope) -> DeviceConfig:
+        for name in (envelope.device or "", *envelope.aliases):
+            entries = profiles.get(devices.key(name), [])
+            for entry in entries:
+                if entry.covers(row.received_at):
+                    return entry.decoding()
+        return decode.config_from({})
+
+    return decode.described(
+        row.topic,
+        bytes(row.payload),
+        adapter=row.adapter,
+        config=told,
+        received_at=row.received_at,
+        max_bytes=decode.MAX_BATCH_BYTES,
+    )
 
 
 def _no_meter(serial: str) -> NotFound:

@@ -88,7 +88,7 @@ def test_what_was_refused_for_its_register_is_booked_by_replay_once_the_register
     assert http.get("/api/v1/quarantine").json()["counts"] == {"unknown_register": 2}
     register(http, register="low")
     answer = http.post("/api/v1/quarantine/replay", json={"reason": "unknown_register"})
-    assert answer.json() == {"tried": 2, "settled": 2}
+    assert answer.json() == {"tried": 2, "settled": 2, "next_cursor": None}
     assert http.get("/api/v1/quarantine").json()["items"] == []
     settled = http.get("/api/v1/quarantine", params={"resolved": True}).json()["items"]
     assert {one["resolution"] for one in settled} == {"replayed"}
