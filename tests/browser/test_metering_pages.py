@@ -61,10 +61,10 @@ def counted_statements(live: Live, serial: str) -> int:
     def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
-    event.listen(live.database.engine, "before_cursor_execute", note)
     with live.database.transaction() as session:
+        # on this connection alone: the server answers the page meanwhile
+        event.listen(session.connection(), "before_cursor_execute", note)
         meters.meter(session, serial)
-    event.remove(live.database.engine, "before_cursor_execute", note)
     return len(seen)
 
 

@@ -26,7 +26,9 @@ class PlaceMap extends LitElement {
       return;
     }
     this.map.addControl(new maplibre.NavigationControl({ showCompass: false }), "top-right");
-    document.addEventListener("themechange", () => this.map.setStyle(this.look(), { diff: false }));
+    const repaint = () => this.map.setStyle(this.look(), { diff: false });
+    document.addEventListener("themechange", repaint);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   }
 
   look() {
