@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gis.flow_faults import cleaned
 from gis.intervals import thawed
 from gis.losses import Period
 
@@ -33,8 +34,11 @@ class ZoneHours:
     meters: list[str]
 
 
-def zone_hours(period: Period, code: str | None) -> ZoneHours:
-    """The hourly net flow of a zone (None: the whole system) over the period, corrected by verified meter errors."""
+def zone_hours(period: Period, code: str | None, *, clean: bool = False) -> ZoneHours:
+    """The hourly net flow of a zone (None: the whole system) over the period, corrected by verified meter errors.
+
+    `clean` leaves out hours of a meter that are no measurement (see gis/flow_faults.py), each meter by itself.
+    """
     first, last = period.start.timestamp(), period.end.timestamp()
     edges = np.arange(first, last + 1, HOUR_S)
     net = np.zeros(len(edges) - 1)
@@ -62,6 +66,8 @@ def zone_hours(period: Period, code: str | None) -> ZoneHours:
     for serial, register, installed, removed, at, volume in rows:
         flow = by_serial[serial]
         hourly = _hourly(register == "volume_interval", at or [], volume or [], edges)
+        if clean:
+            hourly, _ = cleaned(hourly)
         # before it was installed, and after it was taken away, nothing ran through it
         here = edges[:-1] >= installed.timestamp()
         if removed is not None:

@@ -124,7 +124,7 @@ def inflow(
     start = datetime.combine(begins.astimezone(zone).date(), datetime.min.time(), tzinfo=zone)
     end = ends.replace(minute=0, second=0, microsecond=0)
     period = Period(session, start, end, zone, units.FACTORS_M3, Assumptions())
-    hours = zone_hours(period, code)
+    hours = zone_hours(period, code, clean=True)
     known = np.flatnonzero(np.isfinite(hours.net))
     if not len(known):
         return None

@@ -180,6 +180,15 @@ def test_readings_corrected_later_take_an_event_back(town: Town) -> None:
     assert event.status == "closed" and "withdrawn" in event.facts
 
 
+def test_a_meter_that_counts_in_another_unit_for_days_is_no_leak(town: Town) -> None:
+    town.run(LEAK_AT + timedelta(days=5), leak=None)
+    town.session.execute(
+        text("UPDATE reading SET value_m3 = value_m3 * 1000 WHERE measured_at > :begins AND measured_at < :ends"),
+        {"begins": LEAK_AT, "ends": LEAK_AT + timedelta(days=2)},
+    )
+    assert town.look() == []
+
+
 def test_little_data_says_nothing(town: Town) -> None:
     assert town.look() == []
     town.run(START + timedelta(days=20))
