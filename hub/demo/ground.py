@@ -6,6 +6,7 @@ demo that knows the water takes it over from there (`take_over`), and the flow i
 
 import json
 import math
+import threading
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ class Ground:
         self._tank = folder / "town" / "tank.json"
         self._at = {leak.id: to_lon_lat(network.nodes[leak.node]) for leak in water.leaks}
         self._known: dict[str, int] = {}
+        self._lock = threading.RLock()  # crews and visitors work on threads of their own
         self.take_over()
 
     def position(self, leak: Leak) -> tuple[float, float]:
@@ -57,12 +59,13 @@ class Ground:
 
     def stop(self, leak: Leak, at: datetime) -> None:
         """A crew ends a leak; the water knows it from the next full hour on, and every process soon."""
-        stops = {**self._known, leak.id: math.ceil(hours_since_start(at) + NOTICE_H)}
-        write_document(self._file, stops)
-        self.take_over()
-        levels = [round(float(level), 3) for level in self.water.tank_level_m]
-        if self._tank.is_file():
-            write_document(self._tank, levels)
+        with self._lock:
+            stops = {**self._known, leak.id: math.ceil(hours_since_start(at) + NOTICE_H)}
+            write_document(self._file, stops)
+            self.take_over()
+            levels = [round(float(level), 3) for level in self.water.tank_level_m]
+            if self._tank.is_file():
+                write_document(self._tank, levels)
 
     def take_over(self, not_before: int = 0) -> bool:
         """Take leaks out of the water that crews have ended since the last call; whether there were any.
