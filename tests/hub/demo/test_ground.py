@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from hub.demo import calendar
+from hub.demo import calendar, guide
 from hub.demo.consumption import Meters, ZoneMeters
 from hub.demo.crews import Crew, Phone
 from hub.demo.fieldwork import Place, answers_for, visit
@@ -110,6 +110,19 @@ def test_a_crew_finds_the_leak_of_a_zone_and_ends_it(ground: Ground, hamlet_mete
     later = NOON + timedelta(hours=3)
     assert ground.largest("B", later) is None
     assert visit(repair, crew.place, later).answers["code"] == "none_found"
+
+
+def test_a_visitor_who_reports_a_leak_found_stands_on_it(ground: Ground, hamlet_meters: Meters) -> None:
+    hub = HubStandIn()
+    client = httpx.Client(transport=httpx.MockTransport(hub), base_url="http://hub")
+    crew = Crew("c1", "North", Phone(client), Place(hamlet_meters, {}, ground=ground))
+    crew.phone.orders[survey("B")["id"]] = survey("B")
+    crew.current = survey("B")["id"]
+    guide._report(crew, {"result": "done:found"}, NOON)
+    leak = ground.largest("B", NOON)
+    assert leak is not None
+    [told] = hub.commands
+    assert (told["position"]["lon"], told["position"]["lat"]) == ground.position(leak)
 
 
 @pytest.mark.parametrize("type", sorted(catalogue.load()))
