@@ -47,7 +47,7 @@ def list_devices(
 ) -> Json:
     """The registry, or with `unclaimed=true` the devices that report without being registered."""
     if unclaimed:
-        return Json({"items": devices.unclaimed(session, limit=limit), "next_cursor": None})
+        return Json({"items": lookups.unclaimed(session, limit=limit), "next_cursor": None})
     after = str(decode_cursor(cursor, 1)[0]) if cursor else None
     found = devices.listed(session, after=after, meter=meter, limit=limit + 1)
     more = len(found) > limit

@@ -207,13 +207,13 @@ def described(
     payload: bytes,
     *,
     adapter: str | None,
-    config: DeviceConfig | Callable[[Envelope], DeviceConfig],
+    config: DeviceConfig | Callable[[Envelope, MeterReading | None], DeviceConfig],
     received_at: datetime | None,
     max_bytes: int = MAX_MQTT_BYTES,
 ) -> dict[str, Any]:
     """What a payload becomes, as `curbstop decode --json` prints it, with the steps that led there.
 
-    `config` is what the registry says of the device, or how to find it for each envelope.
+    `config` is what the registry says of the device, or how to find it for an envelope and for each of its readings.
     """
     steps: list[str] = []
     opened = open_message(adapter, topic, payload, max_bytes=max_bytes)
@@ -225,7 +225,7 @@ def described(
     steps.append(f"adapter {opened.adapter}, {how}: {len(opened.envelopes)} envelope(s)")
     dispositions: list[str] = []
     for envelope in opened.envelopes:
-        told = config if isinstance(config, DeviceConfig) else config(envelope)
+        told = config if isinstance(config, DeviceConfig) else config(envelope, None)
         name, decoded = decode_envelope(envelope, told)
         decoded.readings = dated(decoded.readings, received_at)
         steps += [f"envelope: {_envelope_said(envelope)}", _decoder_said(envelope, told, name)]
@@ -236,7 +236,11 @@ def described(
         dispositions.append(decoded.disposition)
         below = [reading for reading in decoded.readings if reading.value is not None and reading.value < 0]
         steps += [f"refused: negative_value, {reading.register} {reading.value}" for reading in below]
-        kept = [_shown(reading, told, received_at) for reading in decoded.readings if reading not in below]
+        kept = [
+            _shown(reading, told if isinstance(config, DeviceConfig) else config(envelope, reading), received_at)
+            for reading in decoded.readings
+            if reading not in below
+        ]
         steps += [step for reading in kept if (step := _doubt_said(reading))]
         result["readings"] += kept
         if decoded.disposition == "readings" and not kept:

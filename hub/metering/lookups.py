@@ -1,6 +1,7 @@
 """Readings, raw messages, quarantine entries and meters as lists for faces. Reads, but for `replay_entries`."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -8,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 
-from adapters.contracts import DeviceConfig, Envelope
+from adapters.contracts import PULSE_COUNT, DeviceConfig, Envelope, MeterReading
 from hub.db import raw_of
 from hub.errors import Conflict, NotFound
 from hub.metering import decode, devices, readings
@@ -49,6 +50,8 @@ _RAW = (
 # Readings of a curve per register and quality: more than a screen has columns shows nothing more.
 CURVE_POINTS = 700
 PREVIEW_BYTES = 200
+# How many messages about several devices are opened to list who is in them, and how large they may be.
+MIXED_MESSAGES, MIXED_BYTES = 50, 1 << 20
 
 
 def of_meter(
@@ -290,26 +293,70 @@ def previews(session: Session, raw_ids: Collection[int]) -> dict[int, bytes]:
 
 def decoded(session: Session, row: Any) -> dict[str, Any]:
     """What a kept message becomes under today's registry, step by step, as `curbstop decode` tells it."""
-    opened = decode.open_message(row.adapter, row.topic, bytes(row.payload), max_bytes=decode.MAX_BATCH_BYTES)
-    names = {devices.key(name) for one in opened.envelopes for name in (one.device or "", *one.aliases) if name}
-    profiles = devices.profiles(raw_of(session), names)
+    payload = bytes(row.payload)
+    profiles = devices.profiles(raw_of(session), _named_in(row.adapter, row.topic, payload))
+    serials = {entry.meter for entries in profiles.values() for entry in entries}
+    registers = devices.registers(raw_of(session), serials)
 
-    def told(envelope: Envelope) -> DeviceConfig:
-        for name in (envelope.device or "", *envelope.aliases):
-            entries = profiles.get(devices.key(name), [])
-            for entry in entries:
-                if entry.covers(row.received_at):
-                    return entry.decoding()
-        return decode.config_from({})
+    def told(envelope: Envelope, reading: MeterReading | None) -> DeviceConfig:
+        names = (envelope.device or "", *envelope.aliases) if reading is None else (reading.device or "",)
+        at = (reading.measured_at if reading else envelope.time) or row.received_at
+        entries = next((found for name in names if (found := profiles.get(devices.key(name)))), [])
+        entry = next((one for one in entries if one.covers(at)), None)
+        if entry is None:
+            return DeviceConfig()
+        config = entry.decoding()
+        dial = registers.get((entry.meter, entry.register))
+        if reading is not None and reading.register != PULSE_COUNT and config.unit is None and dial is not None:
+            # a bare register counts as the meter's dial does, a pulse never
+            config = replace(config, unit=dial.unit, multiplier=dial.multiplier)
+        return config
 
     return decode.described(
         row.topic,
-        bytes(row.payload),
+        payload,
         adapter=row.adapter,
         config=told,
         received_at=row.received_at,
         max_bytes=decode.MAX_BATCH_BYTES,
     )
+
+
+def _named_in(adapter: str | None, topic: str, payload: bytes) -> set[str]:
+    """Every device that a message names, in registry spelling."""
+    names: set[str] = set()
+    for envelope in decode.open_message(adapter, topic, payload, max_bytes=decode.MAX_BATCH_BYTES).envelopes:
+        readings_in = decode.decode_envelope(envelope, DeviceConfig())[1].readings
+        found = (envelope.device, *envelope.aliases, *(reading.device for reading in readings_in))
+        names.update(devices.key(name) for name in found if name)
+    return names
+
+
+def unclaimed(session: Session, *, limit: int = 200) -> list[dict[str, Any]]:
+    """Devices that report without being registered: `{device, adapter, messages, first_at, last_at}`, newest first.
+
+    Messages about several devices are opened to see who is in them, the newest ones only.
+    """
+    found = {one["device"]: one for one in devices.unclaimed(session, limit=limit)}
+    mixed = session.execute(
+        select(*_RAW)
+        .where(RawMessage.disposition == "unclaimed", RawMessage.device.is_(None))
+        .where(func.length(RawMessage.payload) <= MIXED_BYTES)
+        .order_by(RawMessage.received_at.desc())
+        .limit(MIXED_MESSAGES)
+    ).all()
+    named = [(row, _named_in(row.adapter, row.topic, bytes(row.payload))) for row in mixed]
+    known = devices.profiles(raw_of(session), {name for _, names in named for name in names})
+    for row, names in named:
+        for name in names - known.keys():
+            at = row.received_at
+            one = found.setdefault(name, {"device": name, "adapter": row.adapter, "messages": 0, "first_at": at})
+            one |= {
+                "messages": one["messages"] + 1,
+                "first_at": min(one["first_at"], at),
+                "last_at": max(one.get("last_at", at), at),
+            }
+    return sorted(found.values(), key=lambda one: one["last_at"], reverse=True)[:limit]
 
 
 def _no_meter(serial: str) -> NotFound:

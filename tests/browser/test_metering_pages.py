@@ -113,6 +113,12 @@ def test_a_meter_shows_its_past_and_lets_people_judge_it(
     page.get_by_role("option", name="Meter M3").click()
     page.wait_for_url("**/meters/M3")
     expect(page.get_by_text("No reading of")).to_be_visible()
+    exchanged = {"new": {"serial": "M9", "unit": "m3"}, "at": datetime.now(UTC).isoformat()}
+    assert http.post("/api/v1/meters/M3/exchange", json=exchanged).status_code == 201
+    page.reload()
+    page.get_by_role("link", name="M9").click()
+    page.wait_for_url("**/meters/M9")
+    expect(page.get_by_role("link", name="M3")).to_be_visible()
     assert counted_statements(live, "M1") == counted_statements(live, "M3")
 
 

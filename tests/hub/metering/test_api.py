@@ -111,6 +111,36 @@ def test_an_unclaimed_device_is_listed_and_its_messages_are_booked_when_it_is_re
     assert entry["device"] == "d1"
 
 
+def test_strangers_in_a_batch_of_several_devices_are_listed_too(http: httpx.Client) -> None:
+    register(http)
+    batch = [item(7, today()), item(8, today(), device="S1"), item(9, today(), device="S2")]
+    http.post("/api/v1/readings", json={"readings": batch})
+    waiting = http.get("/api/v1/devices", params={"unclaimed": True}).json()["items"]
+    assert sorted((one["device"], one["messages"]) for one in waiting) == [("s1", 1), ("s2", 1)]
+    assert register(http, device="S1", meter="M2")["booked"] == 1
+    assert [one["device"] for one in http.get("/api/v1/devices?unclaimed=true").json()["items"]] == ["s2"]
+
+
+def test_a_kept_message_is_decoded_as_it_is_booked(http: httpx.Client) -> None:
+    register(http, unit="l", multiplier=10)
+    http.post("/api/v1/readings", json={"readings": [{"device": "D1", "value": 5, "measured_at": today().isoformat()}]})
+    (raw,) = http.get("/api/v1/devices/D1/raw-messages").json()["items"]
+    (value,) = http.get(f"/api/v1/raw-messages/{raw['id']}").json()["decoded"]["readings"]
+    assert (value["value"], value["unit"], value["flags"]) == (0.05, "m3", [])
+
+
+def test_a_replay_by_reason_goes_on_behind_what_stays(http: httpx.Client) -> None:
+    register(http)
+    for hour in range(3):
+        http.post("/api/v1/readings", json={"readings": [item(-1 - hour, today(hour))]})
+    told = {"reason": "negative_value", "limit": 2}
+    first = http.post("/api/v1/quarantine/replay", json=told).json()
+    assert (first["tried"], first["settled"]) == (2, 0)
+    rest = http.post("/api/v1/quarantine/replay", json=told | {"cursor": first["next_cursor"]}).json()
+    assert rest == {"tried": 1, "settled": 0, "next_cursor": None}
+    assert http.post("/api/v1/quarantine/replay", json=told | {"cursor": "x"}).status_code in (400, 422)
+
+
 def test_alarm_words_are_listed(http: httpx.Client) -> None:
     register(http)
     batch = [item(1, today(1)), item(2, today(2), flags=["leak", "q:estimated"])]

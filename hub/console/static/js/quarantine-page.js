@@ -107,7 +107,7 @@ class QuarantinePage extends LitElement {
   async claim(one) {
     const said = await ask({
       title: `Register ${one.device}`,
-      text: `${one.messages} messages are kept since ${moment(one.first_at)}; they are booked as soon as the device is known. What is left out is unknown, never assumed.`,
+      text: `${one.messages === 1 ? "One message is" : `${one.messages} messages are`} kept since ${moment(one.first_at)}; what they hold is booked as soon as the device is known. What is left out is unknown, never assumed.`,
       fields: [
         { name: "meter", label: "Serial of the meter", required: true },
         { name: "register", label: "Register", hint: "Of a compound meter; else volume." },
