@@ -8,9 +8,11 @@ kept until a reading changes it, and later balances take it from there: `again`,
 
     python -m benchmarks.balance [meters] [zones] [hours] [rounds]
 
-Without meters, 10,000, 100,000 and 1,000,000, the last with a daily reading.
+Without meters, 10,000 and 100,000 read hourly, and up to 1,000,000 read daily; BENCH_SIZES=10000:1,100000:24 measures
+10,000 read every hour and 100,000 read every 24.
 """
 
+import os
 import statistics
 import sys
 import time
@@ -148,7 +150,9 @@ def main() -> None:
     asked = [int(word) for word in sys.argv[1:]]
     zones, hours = (asked[1:3] + [50, 1][len(asked[1:3]) :])[:2]
     rounds = asked[3] if len(asked) > 3 else 3
-    sizes = [(asked[0], hours)] if asked else [(10_000, 1), (100_000, 1), (10_000, 24), (100_000, 24), (1_000_000, 24)]
+    chosen = os.environ.get("BENCH_SIZES", "10000:1,100000:1,10000:24,100000:24,1000000:24")
+    pairs = [tuple(map(int, size.split(":"))) for size in chosen.split(",")]
+    sizes = [(asked[0], hours)] if asked else [(meters, every) for meters, every in pairs]
     lines = []
     with PrivateCluster(scratch(), sync=False) as cluster:
         admin = Database(cluster.url)
