@@ -72,7 +72,8 @@ def _command(kind: str) -> Callable[[Path], None]:
 
 
 def _show(what: str, done: int, total: int) -> None:
-    typer.echo(f"\r  {done:,} of {total:,} rows {what}", err=True, nl=done == total)
+    # padded, so that nothing of a longer line before it stays
+    typer.echo("\r" + f"  {done:,} of {total:,} rows {what}".ljust(60), err=True, nl=done == total)
 
 
 def _explain(refused: ImportRefused) -> None:
