@@ -108,7 +108,7 @@ def _event_of(session: Session, repair: Row[Any]) -> LeakEvent | None:
 def _entry(repair: Row[Any], found: repairs.Drop, event: LeakEvent | None, settings: Settings) -> dict[str, Any]:
     answers = repair.answers or {}
     told = Decimal(answers["flow_m3_h"]) if answers.get("flow_m3_h") else None
-    predicted = None if event is None or event.kind == "over_threshold" else event.size_m3h
+    predicted = _predicted(repair, event)
     onset = _onset(repair, answers, event)
     saved = max(0.0, found.m3h)
     lost = None if onset is None else _number(saved * max(0.0, (repair.stopped_at - onset).total_seconds()) / 3600)
@@ -135,6 +135,14 @@ def _entry(repair: Row[Any], found: repairs.Drop, event: LeakEvent | None, setti
         "provisional": found.nights_after < repairs.NIGHTS,
         "nights": {"before": found.nights_before, "after": found.nights_after},
     }
+
+
+def _predicted(repair: Row[Any], event: LeakEvent | None) -> Decimal | None:
+    """The size known when the work was ordered; an event's own size follows the flow, and so falls with the repair."""
+    if event is None or event.kind == "over_threshold":
+        return None
+    told = repair.details.get("evidence", {}).get("size_m3h")
+    return event.size_m3h if told is None else _number(told)
 
 
 def _onset(repair: Row[Any], answers: dict[str, Any], event: LeakEvent | None) -> datetime | None:

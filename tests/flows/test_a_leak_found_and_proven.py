@@ -119,6 +119,7 @@ def test_a_leak_found_and_proven(story: Story, broker: PrivateBroker) -> None:
     assert not entry["provisional"] and entry["limits_95"][0] < LEAK_M3H < entry["limits_95"][1]
     lost = LEAK_M3H * (REPAIRED - LEAK_BEGINS) / HOUR
     assert abs(entry["lost_m3"] - lost) < lost / 4
+    assert abs(entry["predicted_m3h"] - LEAK_M3H) < LEAK_M3H / 3 and entry["found_m3h"] == 4.8
     assert ledger["totals"]["verified"] == 1
 
 
