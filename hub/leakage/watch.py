@@ -173,9 +173,11 @@ def _keep(session: Session, code: str, seen: list[Event], since: date, zone: Zon
         same.grown_at = event.grown_at.replace(tzinfo=zone)
         same.closed_at = event.closed_at.replace(tzinfo=zone) if event.closed_at else None
         same.status = "dismissed" if same.dismissed else event.status
-        same.size_m3h, same.low_m3h, same.high_m3h, same.baseline_m3h = (
-            _number(value) for value in (event.size_m3h, event.low_m3h, event.high_m3h, event.baseline_m3h)
+        # for days after a repair, until it is certain, the flow of an open event may be below what it was before
+        same.size_m3h, same.low_m3h, same.high_m3h = (
+            _number(max(0.0, value)) for value in (event.size_m3h, event.low_m3h, event.high_m3h)
         )
+        same.baseline_m3h = _number(event.baseline_m3h)
         same.facts = event.facts
     for gone in stored:
         # later readings took the ground from under it

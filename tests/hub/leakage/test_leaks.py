@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from gis.bursts import Event
 from hub import clock
 from hub.db import raw_of
 from hub.errors import BadInput, Conflict, NotFound
@@ -188,6 +189,14 @@ def test_a_meter_that_counts_in_another_unit_for_days_is_no_leak(town: Town) -> 
         {"begins": LEAK_AT, "ends": LEAK_AT + timedelta(days=2)},
     )
     assert town.look() == []
+
+
+def test_a_flow_below_the_usual_is_no_leak_of_less_than_nothing(town: Town) -> None:
+    at = LEAK_AT.replace(tzinfo=None)
+    fallen = Event("incipient", at, at, -0.8, -1.2, 0.4, baseline_m3h=-3.0, largest_m3h=5.0, grown_at=at)
+    [event] = watch._keep(town.session, "Z1", [fallen], LEAK_AT.date(), SETTINGS.zone)
+    assert (event.size_m3h, event.low_m3h, event.high_m3h) == (0, 0, Decimal("0.4"))
+    assert event.baseline_m3h == -3
 
 
 def test_little_data_says_nothing(town: Town) -> None:
