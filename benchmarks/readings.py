@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -355,6 +355,13 @@ class _Queue(Taker):
     def has_room(self) -> bool:
         """Bounded as the hub's."""
         return self.inbox.has_room()
+
+    def subscribed(self, refused: Sequence[str]) -> None:
+        """What was sent before waits in the session."""
+
+    def lost(self, why: str) -> None:
+        """What waits here will be delivered again."""
+        self.inbox.next_generation()
 
 
 def _peak_mb(pid: int | None) -> float:

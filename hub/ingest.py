@@ -30,7 +30,7 @@ from hub.metering import decode, readings
 from hub.metering.known import Known
 from hub.metering.ledger import Message
 from hub.settings import Settings
-from hub.subscriber import Arrived, Subscriber, Taker
+from hub.subscriber import Arrived, Subscriber
 
 log = structlog.get_logger()
 
@@ -186,8 +186,8 @@ def _weight(message: Message) -> int:
     return len(message.payload) + len(message.topic) + MESSAGE_BYTES
 
 
-class Ingest(Taker):
-    """One ingest of one name: one session on the broker, one transaction per batch."""
+class Ingest:
+    """One ingest of one name: one session on the broker, one transaction per batch. Its subscriber's `Taker`."""
 
     def __init__(
         self,

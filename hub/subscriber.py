@@ -12,7 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import mqtt5
 
@@ -43,15 +43,15 @@ class Lost(Exception):
     """The connection ended, or never came about; the text says why."""
 
 
-class Taker:
-    """What a subscriber tells its owner, always on the network thread. Nothing here may raise."""
+class Taker(Protocol):
+    """Whom a subscriber tells what happens, always on the network thread. No method may raise."""
 
     def arrived(self, messages: list[Arrived]) -> None:
         """What one read from the socket brought, in order."""
 
     def has_room(self) -> bool:
         """False lets further messages wait in the socket, and so at the broker."""
-        return True
+        ...
 
     def subscribed(self, refused: Sequence[str]) -> None:
         """The broker keeps for us what is sent from here on, but for the `refused` filters."""
