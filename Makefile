@@ -5,7 +5,8 @@ BIN := .venv/bin
 WORKERS ?= 2
 TESTS ?= tests
 ROUNDS ?= 20
-CRASHES := tests/flows/test_kills.py tests/hub/worker/test_kills.py tests/hub/metering/test_ingest.py tests/hub/private
+CRASHES := tests/flows/test_kills.py tests/hub/worker/test_kills.py tests/hub/metering/test_ingest.py \
+  tests/hub/metering/test_outages.py tests/hub/private
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 LOCK := uv pip compile pyproject.toml --generate-hashes --universal --no-header --no-annotate -q
 

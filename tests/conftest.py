@@ -35,6 +35,7 @@ LONG = (
     "compose/test_compose.py",
     "gis/test_ltown.py",
     "hub/metering/test_ingest.py",
+    "hub/metering/test_outages.py",
     "hub/billing/test_door.py",
     "hub/outbox/test_delivery.py",
 )

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from psycopg.errors import DiskFull
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -48,7 +49,8 @@ def readyz(request: Request) -> Response:
             session.execute(text("SET LOCAL work_mem = '64kB'"))
             session.execute(text(_WRITES_TO_DISK))
     except SQLAlchemyError as error:
-        full = "No space left on device" in str(error)
+        # a server that speaks another language says it by number, one that cannot even start says it in words
+        full = isinstance(getattr(error, "orig", None), DiskFull) or "No space left on device" in str(error)
         problems.append("Storage full: free space on the database's disk." if full else "The database does not answer.")
     status = "ready" if not problems else "unready"
     return Json({"status": status, "reasons": problems, **detail}, status_code=200 if not problems else 503)

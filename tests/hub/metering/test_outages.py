@@ -281,6 +281,7 @@ def test_a_full_disk_is_named_and_loses_nothing(
 ) -> None:
     if not disk.is_mount():
         pytest.skip("a disk of the test's own needs the right to mount one")
+    filler = disk / "filler"
     web = ServerThread(Settings(database_url=own_database.url), own_database)
     ingest = start_ingest(own_database.url, broker.url, name=names[0], topics=[f"{names[1]}=plain"])
     client = publisher(broker.url)
@@ -291,8 +292,8 @@ def test_a_full_disk_is_named_and_loses_nothing(
         with own_database.transaction() as session:
             # a fresh file of the write-ahead log, with room for what follows: only the tables find the disk full
             session.execute(text("SELECT pg_switch_wal()"))
+            session.execute(text("CHECKPOINT"))
         _register(own_database)
-        filler = disk / "filler"
         _fill(filler)
         payloads = [message(reading(f"d{n % 10}", n, hour(n // 10)), note=os.urandom(2000).hex()) for n in range(300)]
         publish_all(client, names[1], payloads)
@@ -306,6 +307,7 @@ def test_a_full_disk_is_named_and_loses_nothing(
         assert ingest.is_alive()
         assert httpx.get(ready, timeout=60).status_code == 200
     finally:
+        filler.unlink(missing_ok=True)
         end(ingest)
         web.stop()
         client.disconnect()
