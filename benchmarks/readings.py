@@ -154,9 +154,10 @@ def preload(url: str, sent: list[tuple[str, bytes]]) -> None:
     made.max_queued_messages_set(0)
     _connect(made, url, lasting=False)
     made.loop_start()
-    infos = [made.publish(topic, payload, qos=1) for topic, payload in sent]
-    for info in infos:
-        info.wait_for_publish(PATIENCE_S)
+    # a client can have no more than 65,535 packet ids in use
+    for first in range(0, len(sent), 20_000):
+        for info in [made.publish(topic, payload, qos=1) for topic, payload in sent[first : first + 20_000]]:
+            info.wait_for_publish(PATIENCE_S)
     made.disconnect()
     made.loop_stop()
 
