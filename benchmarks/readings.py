@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import paho.mqtt.client as mqtt
 import psycopg
+import structlog
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -256,8 +257,8 @@ class Bench:
         assert row is not None
         return row[0]
 
-    def _await(self, condition: Callable[[], bool], pause: float) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+    def _await(self, condition: Callable[[], bool], pause: float, patience: float = PATIENCE_S) -> None:
+        deadline = time.monotonic() + patience
         while not condition():
             assert time.monotonic() < deadline, "it does not come to an end"
             time.sleep(pause)
@@ -329,7 +330,7 @@ class Bench:
         )
         try:
             # the time it takes to start is not counted
-            self._await(lambda: self._one("SELECT pg_relation_size('nodered')") > 0, 0.01)
+            self._await(lambda: self._one("SELECT pg_relation_size('nodered')") > 0, 0.01, 30)
             begun = time.perf_counter()
             self._await(lambda: self._one("SELECT count(*) FROM nodered") >= number, 0.25)
             return time.perf_counter() - begun
@@ -398,9 +399,10 @@ def run(bench: Bench, contenders: list[str], rounds: int) -> None:
     """All rounds of both mixes."""
     begun = time.monotonic()
     for bench.mix in MIXES:
-        for name, filters in bench.sessions().items():
-            subscribe(bench.broker_url, name, filters)
         for round_ in range(rounds):
+            # anew each time: Node-RED takes its subscription away when it stops
+            for name, filters in bench.sessions().items():
+                subscribe(bench.broker_url, name, filters)
             sent = messages(bench.mix, bench.number, round_)
             bench.sizes[bench.mix.name] = statistics.mean(len(payload) for _, payload in sent[:1000])
             preload(bench.broker_url, sent)
@@ -470,6 +472,8 @@ def report(bench: Bench, rounds: int, missing: str | None) -> None:
 
 def main() -> None:
     """Run and print."""
+    # standard output is the page
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     number = int(os.environ.get("BENCH_MESSAGES", "200000")) // (PARTS * 1000) * PARTS * 1000
     rounds = int(os.environ.get("BENCH_ROUNDS", "5"))
     contenders, missing = _contenders()
