@@ -20,6 +20,7 @@ ROUTERS = (
     "outbound_messages",
     "reconciliation",
     "readings",
+    "quarantine",
     "raw_messages",
     "devices",
     "meters",

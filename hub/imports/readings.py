@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from hub.db import raw_of
+from hub.db import new_id, raw_of
 from hub.imports import staging
 from hub.imports.columns import BadCell, Column, Context, instant, key, number
 from hub.imports.columns import text as free_text
@@ -123,19 +123,24 @@ def _store(session: Session, load: Load) -> Stored:
 
 def _put_aside(session: Session) -> int:
     """Quarantine what another value already stands for; the same contradiction is kept once."""
-    return (
-        raw_of(session)
-        .execute(
-            "INSERT INTO quarantine (id, source, meter, register, measured_at, value, reason, detail)"
-            " SELECT gen_random_uuid(), i.source, i.serial, i.register, i.measured_at, i.value::text, 'value_conflict',"
-            " jsonb_build_object('text', r.value::text || ' stands for that instant')"
-            " FROM import_reading i JOIN reading r USING (meter_id, measured_at)"
-            " WHERE coalesce(r.value_m3, r.value) IS DISTINCT FROM coalesce(i.value_m3, i.value)"
-            " AND NOT EXISTS (SELECT FROM quarantine q WHERE q.meter = i.serial AND q.register = i.register"
-            " AND q.measured_at = i.measured_at AND q.value = i.value::text AND q.reason = 'value_conflict')"
-        )
-        .rowcount
+    connection = raw_of(session)
+    found = connection.execute(
+        "SELECT i.source, i.serial, i.register, i.measured_at, i.value::text, r.value::text FROM import_reading i"
+        " JOIN reading r USING (meter_id, measured_at)"
+        " WHERE coalesce(r.value_m3, r.value) IS DISTINCT FROM coalesce(i.value_m3, i.value)"
+        " AND NOT EXISTS (SELECT FROM quarantine q WHERE q.meter = i.serial AND q.register = i.register"
+        " AND q.measured_at = i.measured_at AND q.value = i.value::text AND q.reason = 'value_conflict')"
+        " ORDER BY i.meter_id, i.measured_at"
+    ).fetchall()
+    # lists of the quarantine are in order of ids
+    connection.execute(
+        "INSERT INTO quarantine (id, received_at, source, meter, register, measured_at, value, reason, detail)"
+        " SELECT u.id, business_now(), s, m, r, at, v, 'value_conflict',"
+        " jsonb_build_object('text', stands || ' stands for that instant') FROM unnest(%b::uuid[], %b::text[],"
+        " %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::text[]) u(id, s, m, r, at, v, stands)",
+        [[new_id() for _ in found], *([list(column) for column in zip(*found, strict=True)] or [[]] * 6)],
     )
+    return len(found)
 
 
 READINGS = Importer(

@@ -267,7 +267,8 @@ def _revise(session: Session, row: Row, raw_id: int | None, source: str, *, form
     )
     connection.execute(
         "INSERT INTO quarantine (id, raw_id, source, device, meter, register, measured_at, value, reason, detail,"
-        " resolved_at, resolution) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'revised', %s, now(), 'superseded')",
+        " resolved_at, resolution)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, 'revised', %s, business_now(), 'superseded')",
         [
             new_id(),
             former_raw,
@@ -290,16 +291,24 @@ def put_aside(session: Session, found: Sequence[Aside], *, settle: Collection[in
     ]
     if settle:
         still = {(one.raw_id, one.device, one.register, one.value) for one in rows}
-        open_rows = connection.execute(
-            "SELECT id, raw_id, device, register, value FROM quarantine WHERE raw_id = ANY(%s) AND resolved_at IS NULL",
+        kept = connection.execute(
+            "SELECT id, reason, resolution IS NOT NULL, raw_id, device, register, value FROM quarantine"
+            " WHERE raw_id = ANY(%s) AND (resolved_at IS NULL OR resolution = 'dismissed')",
             [list(settle)],
         ).fetchall()
-        settled = [row[0] for row in open_rows if tuple(row[1:]) not in still]
+        settled = [row[0] for row in kept if tuple(row[3:]) not in still]
         connection.execute(
-            "UPDATE quarantine SET resolved_at = now(), resolution = 'replayed' WHERE id = ANY(%s)", [settled]
+            "UPDATE quarantine SET resolved_at = business_now(), resolution = 'replayed', resolved_by = NULL,"
+            " note = NULL WHERE id = ANY(%s)",
+            [settled],
         )
-        standing = {tuple(row[1:]) for row in open_rows}
-        rows = [one for one in rows if (one.raw_id, one.device, one.register, one.value) not in standing]
+        # what a person dismissed stays dismissed, unless it is now put aside for another reason
+        standing = {(*row[3:], row[1] if row[2] else None) for row in kept}
+        rows = [
+            one
+            for one in rows
+            if not standing & {(one.raw_id, one.device, one.register, one.value, why) for why in (None, one.reason)}
+        ]
     if not rows:
         return
     connection.execute(

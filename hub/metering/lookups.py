@@ -1,20 +1,19 @@
-"""Readings, raw messages, quarantine entries and meters as lists for faces. Reads, but for `replay_entries`."""
+"""Readings, raw messages and meters as lists for faces. Writes nothing."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from adapters.contracts import PULSE_COUNT, DeviceConfig, Envelope, MeterReading
 from hub.db import raw_of
-from hub.errors import Conflict, NotFound
+from hub.errors import NotFound
 from hub.metering import decode, devices, readings
 from hub.metering.alarms import words_of
-from hub.models import Device, Meter, MeterInstallation, Quarantine, RawMessage, Reading
+from hub.models import Device, Meter, MeterInstallation, RawMessage, Reading
 
 _READING = (
     Meter.serial,
@@ -49,7 +48,6 @@ _RAW = (
 )
 # Readings of a curve per register and quality: more than a screen has columns shows nothing more.
 CURVE_POINTS = 700
-PREVIEW_BYTES = 200
 # How many messages about several devices are opened to list who is in them, and how large they may be.
 MIXED_MESSAGES, MIXED_BYTES = 50, 1 << 20
 
@@ -154,72 +152,6 @@ def alarms(session: Session, device: str, *, limit: int = 100) -> list[dict[str,
     return sorted(found, key=lambda one: one["at"], reverse=True)[:limit]
 
 
-def quarantine(
-    session: Session,
-    *,
-    reason: str | None = None,
-    device: str | None = None,
-    resolved: bool = False,
-    after: UUID | None = None,
-    limit: int = 100,
-) -> list[Quarantine]:
-    """Quarantine entries, newest first; open ones unless `resolved`."""
-    query = select(Quarantine).where(
-        Quarantine.resolved_at.is_not(None) if resolved else Quarantine.resolved_at.is_(None)
-    )
-    if reason is not None:
-        query = query.where(Quarantine.reason == reason)
-    if device is not None:
-        query = query.where(func.lower(Quarantine.device) == devices.key(device))
-    if after is not None:
-        query = query.where(Quarantine.id < after)
-    return list(session.scalars(query.order_by(Quarantine.id.desc()).limit(limit)))
-
-
-def quarantine_counts(session: Session) -> dict[str, int]:
-    """How many open entries there are per reason."""
-    rows = session.execute(
-        select(Quarantine.reason, func.count()).where(Quarantine.resolved_at.is_(None)).group_by(Quarantine.reason)
-    )
-    return dict(rows.all())
-
-
-def replay_entry(session: Session, entry_id: UUID) -> tuple[Quarantine, readings.Batch]:
-    """Read the message behind an entry again. Raises NotFound; Conflict when the entry is settled or has no message."""
-    entry = session.scalar(select(Quarantine).where(Quarantine.id == entry_id).with_for_update())
-    if entry is None:
-        raise NotFound("There is no such quarantine entry.", field="id", value=str(entry_id))
-    if entry.resolved_at is not None:
-        raise Conflict(f"The entry is settled already: {entry.resolution}.", field="id", value=str(entry_id))
-    if entry.raw_id is None:
-        raise Conflict("The message behind the entry is not kept, so it cannot be read again.", field="id")
-    batch = readings.replay(session, [entry.raw_id])
-    session.refresh(entry)
-    return entry, batch
-
-
-def replay_reason(
-    session: Session, reason: str, *, limit: int = 1000, after: UUID | None = None
-) -> tuple[int, int, UUID | None]:
-    """Read the messages behind the oldest open entries of one reason again, those after `after` in order of ids.
-
-    (entries tried, entries settled, the last one tried when there may be more)
-    """
-    query = select(Quarantine.id, Quarantine.raw_id).where(
-        Quarantine.reason == reason, Quarantine.resolved_at.is_(None), Quarantine.raw_id.is_not(None)
-    )
-    if after is not None:
-        query = query.where(Quarantine.id > after)
-    rows = session.execute(query.order_by(Quarantine.id).limit(limit).with_for_update()).all()
-    readings.replay(session, {raw_id for _, raw_id in rows if raw_id is not None})
-    settled = session.scalar(
-        select(func.count())
-        .select_from(Quarantine)
-        .where(Quarantine.id.in_([entry for entry, _ in rows]), Quarantine.resolved_at.is_not(None))
-    )
-    return len(rows), settled or 0, rows[-1].id if len(rows) == limit else None
-
-
 def meter(session: Session, serial: str) -> dict[str, Any]:
     """A meter with its registers, places, devices and newest reading. Raises NotFound."""
     registers = list(session.scalars(select(Meter).where(Meter.serial == serial).order_by(Meter.id)))
@@ -281,14 +213,6 @@ def raw_message(session: Session, message_id: int) -> Any:
     if found is None:
         raise NotFound("There is no such message, or it is no longer kept.", field="id", value=str(message_id))
     return found
-
-
-def previews(session: Session, raw_ids: Collection[int]) -> dict[int, bytes]:
-    """The first bytes of kept messages, by their ids."""
-    rows = session.execute(
-        select(RawMessage.id, func.substring(RawMessage.payload, 1, PREVIEW_BYTES)).where(RawMessage.id.in_(raw_ids))
-    )
-    return {raw_id: bytes(begin) for raw_id, begin in rows}
 
 
 def decoded(session: Session, row: Any) -> dict[str, Any]:

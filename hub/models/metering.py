@@ -280,12 +280,20 @@ class RegisterFall(Base):
 
 
 class Quarantine(Base):
-    """A reading or message that could not be trusted: kept with its reason until a person replays or dismisses it."""
+    """A reading or message that could not be trusted: kept with its reason until a person replays or dismisses it.
+
+    `resolution`: replayed, superseded (a revised value's former one), dismissed; a dismissed entry has `resolved_by`
+    and `note`, who said so and why.
+    """
 
     __tablename__ = "quarantine"
     __table_args__ = (
         Index("ix_quarantine_open", "reason", "received_at", postgresql_where=text("resolved_at IS NULL")),
-        Index("ix_quarantine_device", "device", "received_at"),
+        Index("ix_quarantine_dismissed", "reason", "id", postgresql_where=text("resolution = 'dismissed'")),
+        # lists of one device, whose spelling differs from sender to sender
+        Index("ix_quarantine_device", text("lower(device)"), "id"),
+        # what a message that is read again had left
+        Index("ix_quarantine_raw", "raw_id", postgresql_where=text("raw_id IS NOT NULL")),
     )
 
     id: Mapped[Id]
@@ -301,6 +309,8 @@ class Quarantine(Base):
     detail: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     resolved_at: Mapped[Instant | None]
     resolution: Mapped[str | None] = mapped_column(Text)
+    resolved_by: Mapped[str | None] = mapped_column(Text)
+    note: Mapped[str | None] = mapped_column(Text)
 
 
 class BilledConsumption(Base):

@@ -122,6 +122,31 @@ def test_a_meter_shows_its_past_and_lets_people_judge_it(
     assert counted_statements(live, "M1") == counted_statements(live, "M3")
 
 
+def dismisses_and_takes_back(page: Page) -> None:
+    """One entry alone, then all of a reason, by keyboard; what was said is shown, and both are taken back."""
+    page.get_by_role("button", name="Dismiss…", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Why is nothing to be done?").fill("a test of the fitter")
+    assert in_every_look(page) == []
+    page.get_by_role("button", name="Dismiss", exact=True).press("Enter")
+    expect(page.get_by_text("Nothing is put aside.")).to_be_visible()
+    page.get_by_role("button", name="Dismissed", exact=True).press("Enter")
+    expect(page.get_by_text("a test of the fitter")).to_be_visible()
+    expect(page.get_by_text("supervisor@example.org,")).to_be_visible()
+    assert in_every_look(page) == []
+    page.get_by_role("button", name="Open again", exact=True).press("Enter")
+    expect(page.get_by_text("Nobody has dismissed anything.")).to_be_visible()
+
+    page.get_by_role("button", name="Put aside", exact=True).press("Enter")
+    page.get_by_role("button", name="d1", exact=True).first.press("Enter")
+    page.get_by_role("button", name="Dismiss all 1…").press("Enter")
+    page.get_by_label("Why is nothing to be done?").fill("known")
+    page.get_by_role("button", name="Dismiss", exact=True).press("Enter")
+    expect(page.get_by_text("1 dismissed.").first).to_be_visible()
+    page.get_by_role("button", name="Undo").press("Enter")
+    expect(page.get_by_role("button", name="Negative value 1")).to_be_visible()
+
+
 def test_what_was_put_aside_is_read_again_and_a_stranger_registered(
     live: Live, http: httpx.Client, sign_in: SignIn, watch: Watch
 ) -> None:
@@ -138,6 +163,7 @@ def test_what_was_put_aside_is_read_again_and_a_stranger_registered(
     page.get_by_role("button", name="Negative value 1").click()
     page.get_by_role("button", name="Read again").click()
     expect(page.get_by_text("put aside for the same reason")).to_be_visible()
+    dismisses_and_takes_back(page)
 
     page.get_by_role("button", name="Unknown devices").click()
     page.get_by_role("button", name="Register…").click()

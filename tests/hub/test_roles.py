@@ -13,6 +13,7 @@ DESKS = OFFICE | {"billing", "analyst"}
 NOBODY = str(uuid4())
 MATCH = {"If-Match": '"1"'}
 # (method, path, body, who may): whoever may not gets 403, whoever may gets anything but 401 and 403
+NOBODY = "01900000-0000-7000-8000-000000000000"
 RULES = [
     ("POST", f"/api/v1/work-orders/{NOBODY}/assign", {"crew": NOBODY}, OFFICE),
     ("POST", f"/api/v1/work-orders/{NOBODY}/hold", {"reason": "x"}, OFFICE),
@@ -33,6 +34,9 @@ RULES = [
     ("POST", "/api/v1/readings", {"readings": []}, OFFICE | {"billing"}),
     ("POST", "/api/v1/devices", {"device": "d", "meter": "m"}, OFFICE),
     ("POST", "/api/v1/quarantine/replay", {"reason": "x"}, OFFICE),
+    ("POST", "/api/v1/quarantine/dismiss", {"reason": "x", "why": "y"}, OFFICE),
+    ("POST", "/api/v1/quarantine/reopen", {"reason": "x"}, OFFICE),
+    ("POST", f"/api/v1/quarantine/{NOBODY}/dismiss", {"why": "y"}, OFFICE),
     ("POST", "/api/v1/imports/zones", None, {"admin", "supervisor", "billing"}),
     ("GET", "/api/v1/zones", None, set(ROLES)),
     ("GET", "/mobile/v1/sync/changes", None, {"crew"}),

@@ -7,10 +7,11 @@ import { ask } from "/static/console/js/ask.js";
 import { mayDispatch, person } from "/static/console/js/context.js";
 import { showMessage } from "/static/console/js/raw-messages.js";
 import { say } from "/static/console/js/toast.js";
-import { distance, icon, moment, words } from "/static/console/js/words.js";
+import { actorName, distance, icon, moment, words } from "/static/console/js/words.js";
 
 const VIEWS = {
   aside: ["Put aside", "/api/v1/quarantine"],
+  dismissed: ["Dismissed", "/api/v1/quarantine?state=dismissed"],
   unclaimed: ["Unknown devices", "/api/v1/devices?unclaimed=true"],
   doubted: ["Doubted readings", "/api/v1/reading-exceptions"],
   gaps: ["Missing numbers", "/api/v1/gaps"],
@@ -19,6 +20,7 @@ const VIEWS = {
 // messages read again by one call: small enough that the bar moves, large enough that few calls are needed
 const AT_ONCE = 200;
 const mayLook = person.role !== "billing";
+const kinds = new Set(["aside", "dismissed"]);
 const counted = (counts) => Object.entries(counts).sort(([, a], [, b]) => b - a);
 
 function table(label, heads, rows, empty) {
@@ -29,13 +31,14 @@ function table(label, heads, rows, empty) {
 const meterLink = (serial) => (serial ? html`<a href="/meters/${encodeURIComponent(serial)}">${serial}</a>` : "–");
 
 class QuarantinePage extends LitElement {
-  static properties = { view: { state: true }, reason: { state: true }, found: { state: true }, running: { state: true } };
+  static properties = { view: { state: true }, reason: { state: true }, device: { state: true }, undo: { state: true }, found: { state: true }, running: { state: true } };
 
   constructor() {
     super();
     const asked = new URLSearchParams(location.search);
     this.view = asked.get("view") in VIEWS ? asked.get("view") : "aside";
     this.reason = asked.get("reason") ?? "";
+    this.device = asked.get("device") ?? "";
   }
 
   createRenderRoot() {
@@ -48,12 +51,14 @@ class QuarantinePage extends LitElement {
   }
 
   path(cursor) {
-    const { view, reason } = this;
-    return withQuery(VIEWS[view][1], { ...(view === "aside" ? { reason } : view === "doubted" ? { rule: reason } : {}), cursor });
+    const { view, reason, device } = this;
+    const [path, asked = ""] = VIEWS[view][1].split("?");
+    const more = kinds.has(view) ? { reason, device } : view === "doubted" ? { rule: reason } : {};
+    return withQuery(path, { ...Object.fromEntries(new URLSearchParams(asked)), ...more, cursor });
   }
 
   async look(cursor = null) {
-    const asked = `${this.view} ${this.reason}`;
+    const asked = `${this.view} ${this.reason} ${this.device}`;
     this.asked = asked;
     try {
       const page = await get(this.path(cursor));
@@ -65,32 +70,84 @@ class QuarantinePage extends LitElement {
     this.dataset.state = "shown";
   }
 
-  choose(view, reason = "") {
-    Object.assign(this, { view, reason, found: null, running: null });
+  choose(view, reason = "", device = "") {
+    Object.assign(this, { view, reason, device, found: null, running: null, undo: null });
     this.dataset.state = "asking";
-    history.replaceState(null, "", withQuery("/quarantine", { view: view === "aside" ? "" : view, reason }));
+    history.replaceState(null, "", withQuery("/quarantine", { view: view === "aside" ? "" : view, reason, device }));
     this.look();
   }
 
-  async again(entry) {
+  /** The entries that the filters leave, as the API names them, and how many of them are in this view. */
+  chosen() {
+    const { reason, device } = this;
+    return { ...(reason ? { reason } : {}), ...(device ? { device } : {}) };
+  }
+
+  shownCount() {
+    const counts = this.found[this.view === "dismissed" ? "dismissed" : "counts"];
+    return this.reason ? (counts[this.reason] ?? 0) : Object.values(counts).reduce((a, b) => a + b, 0);
+  }
+
+  /** Do one thing, say what came of it, and look again. */
+  async act(path, body, told) {
     try {
-      const answer = await post(`/api/v1/quarantine/${entry.id}/replay`);
-      say(answer.status === "resolved" ? `Settled: ${answer.stored} booked.` : "Read again; it is put aside for the same reason.");
+      const answer = await post(`/api/v1/quarantine/${path}`, body);
+      say(told(answer));
       await this.look();
+      return answer;
     } catch (error) {
       say(explain(error), { wrong: true });
+      return null;
     }
   }
 
+  again(entry) {
+    return this.act(`${entry.id}/replay`, {}, (answer) => answer.resolution === "replayed" ? `Settled: ${answer.stored} booked.` : "Read again; it is put aside for the same reason.");
+  }
+
+  askWhy(title, text) {
+    return ask({ title, text, fields: [{ name: "why", label: "Why is nothing to be done?", kind: "long", required: true }], button: "Dismiss" });
+  }
+
+  async dismiss(entry) {
+    const said = await this.askWhy(`Dismiss: ${words(entry.reason)}`, "The entry is kept with your name and reason, and can be opened again. What arrives later is put aside anew.");
+    if (said) await this.act(`${entry.id}/dismiss`, said, () => "Dismissed. It stands under Dismissed.");
+  }
+
+  async dismissAll() {
+    const count = this.shownCount();
+    // what came after the newest entry on this page was seen by nobody
+    const upTo = this.found.items[0].id;
+    const said = await this.askWhy(`Dismiss ${count === 1 ? "one entry" : `all ${count} entries`}`, "They are kept with your name and reason, and can be opened again. What has arrived since you looked, and what arrives later, stays.");
+    if (!said) return;
+    const chosen = this.chosen();
+    const answer = await this.act("dismiss", { ...chosen, ...said, up_to: upTo }, (done) => `${done.dismissed} dismissed.`);
+    if (answer?.dismissed) this.undo = { ...chosen, dismissed_at: answer.dismissed_at, count: answer.dismissed };
+  }
+
+  async takeBack() {
+    const { count, ...what } = this.undo;
+    this.undo = null;
+    await this.act("reopen", what, (done) => `${done.reopened} of ${count} are open again.`);
+  }
+
+  reopen(entry) {
+    return this.act(`${entry.id}/reopen`, {}, () => "Open again.");
+  }
+
+  reopenAll() {
+    return this.act("reopen", this.chosen(), (done) => `${done.reopened} are open again.`);
+  }
+
   async againAll() {
-    const { reason } = this;
-    const run = { tried: 0, settled: 0, of: this.found.counts[reason] ?? 0, over: false };
+    const chosen = this.chosen();
+    const run = { tried: 0, settled: 0, of: this.shownCount(), over: false };
     this.running = run;
     this.stopped = false;
     try {
       let cursor;
       do {
-        const part = await post("/api/v1/quarantine/replay", { reason, limit: AT_ONCE, ...(cursor ? { cursor } : {}) });
+        const part = await post("/api/v1/quarantine/replay", { ...chosen, limit: AT_ONCE, ...(cursor ? { cursor } : {}) });
         run.tried += part.tried;
         run.settled += part.settled;
         cursor = part.next_cursor;
@@ -139,35 +196,58 @@ class QuarantinePage extends LitElement {
   }
 
   reasons(all) {
-    const { counts } = this.found;
+    const counts = this.found[this.view === "dismissed" ? "dismissed" : "counts"];
     const sum = Object.values(counts).reduce((a, b) => a + b, 0);
     return html`<div class="replay tabs" role="group" aria-label=${all}>
-      <button class="preset" aria-pressed=${this.reason === ""} @click=${() => this.choose(this.view)}>All <span class="count">${sum}</span></button>
-      ${counted(counts).map(([reason, count]) => html`<button class="preset" aria-pressed=${this.reason === reason} @click=${() => this.choose(this.view, reason)}>${words(reason)} <span class="count">${count}</span></button>`)}</div>`;
+      <button class="preset" aria-pressed=${this.reason === ""} @click=${() => this.choose(this.view, "", this.device)}>All <span class="count">${sum}</span></button>
+      ${counted(counts).map(([reason, count]) => html`<button class="preset" aria-pressed=${this.reason === reason} @click=${() => this.choose(this.view, reason, this.device)}>${words(reason)} <span class="count">${count}</span></button>`)}
+      ${this.device ? html`<button class="preset" aria-pressed="true" @click=${() => this.choose(this.view, this.reason)}>Device ${this.device} ${icon("close")}<span class="visually-hidden">: show all devices</span></button>` : ""}</div>`;
   }
 
   progress() {
     const run = this.running;
-    const open = this.found.counts[this.reason] ?? 0;
-    if (!mayDispatch || (!this.reason && !run)) return "";
+    const open = this.shownCount();
+    if (!mayDispatch || (!this.reason && !this.device && !run && !this.undo)) return "";
+    const narrowed = this.reason || this.device;
     return html`<div class="replay" role="status">
       ${run ? html`<progress aria-label="Messages read again" max=${Math.max(run.of, run.tried, 1)} .value=${run.over ? Math.max(run.of, run.tried, 1) : run.tried}></progress><span>${run.tried} of ${run.of} read again, ${run.settled} settled</span>` : ""}
       ${run && !run.over
         ? html`<button class="button" @click=${() => (this.stopped = true)}>Stop</button>`
-        : this.reason && open ? html`<button class="button primary" @click=${() => this.againAll()}>${icon("retry")}Read all ${open} again</button>` : ""}</div>`;
+        : narrowed && open ? html`<button class="button primary" @click=${() => this.againAll()}>${icon("retry")}Read all ${open} again</button>
+          <button class="button" @click=${() => this.dismissAll()}>Dismiss all ${open}…</button>` : ""}
+      ${this.undo ? html`<span>${this.undo.count} dismissed.</span><button class="button" @click=${() => this.takeBack()}>Undo</button>` : ""}</div>`;
   }
 
-  aside() {
-    const rows = this.found.items.map((one) => html`<tr>
-      <th scope="row">${words(one.reason)}<span class="why-parked">${one.detail ?? ""}</span></th>
-      <td class="serial">${one.device ?? "–"}</td><td class="serial">${meterLink(one.meter)}</td>
+  /** The cells of an entry that both lists have. */
+  entryCells(one) {
+    return html`<th scope="row">${words(one.reason)}<span class="why-parked">${one.detail ?? ""}</span></th>
+      <td class="serial">${one.device ? html`<button class="link" title="Only this device" @click=${() => this.choose(this.view, this.reason, one.device)}>${one.device}</button>` : "–"}</td>
+      <td class="serial">${meterLink(one.meter)}</td>
       <td>${one.value ?? "–"}${one.measured_at ? html` <span class="muted small">${moment(one.measured_at)}</span>` : ""}</td>
       <td>${moment(one.received_at)}</td>
       <td>${one.preview ? html`<span class="preview">${one.preview}</span>` : ""}
-        ${mayLook && one.raw_message !== null ? html`<button class="link" @click=${() => showMessage(one.raw_message)}>Message ${one.raw_message}</button>` : ""}</td>
-      <td>${mayDispatch && one.raw_message !== null ? html`<button class="button" @click=${() => this.again(one)}>${icon("retry")}Read again</button>` : ""}</td></tr>`);
+        ${mayLook && one.raw_message !== null ? html`<button class="link" @click=${() => showMessage(one.raw_message)}>Message ${one.raw_message}</button>` : ""}</td>`;
+  }
+
+  readAgain(one) {
+    return one.raw_message === null ? "" : html`<button class="button" @click=${() => this.again(one)}>${icon("retry")}Read again</button>`;
+  }
+
+  aside() {
+    const rows = this.found.items.map((one) => html`<tr>${this.entryCells(one)}
+      <td>${mayDispatch ? html`<div class="acts">${this.readAgain(one)}<button class="button" @click=${() => this.dismiss(one)}>Dismiss…</button></div>` : ""}</td></tr>`);
     return html`${this.reasons("Reason")}${this.progress()}
       ${table("Put aside", ["Reason", "Device", "Meter", "Value", "Arrived", "Message", "Action"], rows, "Nothing is put aside.")}`;
+  }
+
+  dismissed() {
+    const count = this.shownCount();
+    const rows = this.found.items.map((one) => html`<tr>${this.entryCells(one)}
+      <td><span class="note">${one.note}</span><span class="muted small">${actorName(one.resolved_by)}, ${moment(one.resolved_at)}</span></td>
+      <td>${mayDispatch ? html`<div class="acts"><button class="button" @click=${() => this.reopen(one)}>Open again</button>${this.readAgain(one)}</div>` : ""}</td></tr>`);
+    return html`${this.reasons("Reason")}
+      ${mayDispatch && (this.reason || this.device) && count ? html`<div class="replay"><button class="button" @click=${() => this.reopenAll()}>Open all ${count} again</button></div>` : ""}
+      ${table("Dismissed", ["Reason", "Device", "Meter", "Value", "Arrived", "Message", "Why dismissed", "Action"], rows, "Nobody has dismissed anything.")}`;
   }
 
   unclaimed() {
