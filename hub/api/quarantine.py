@@ -41,13 +41,13 @@ class Why(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    why: Annotated[str, Field(min_length=1, max_length=1000)]
+    why: Annotated[str, Field(min_length=1, max_length=4000)]
 
 
 class Dismissal(Entries):
     """Entries about which nothing is to be done, and why."""
 
-    why: Annotated[str, Field(min_length=1, max_length=1000)]
+    why: Annotated[str, Field(min_length=1, max_length=4000)]
     up_to: UUID | None = Field(None, description="the newest entry that was seen: what came after it stays open")
 
 

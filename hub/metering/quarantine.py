@@ -207,7 +207,7 @@ def _locked(session: Session, entry_id: UUID) -> Quarantine:
 
 
 def _said(why: str) -> str:
-    note = storable_text(why).strip()[:1000]
+    note = storable_text(why).strip()[:4000]
     if not note:
         raise BadInput("It is not said why.", field="why", remedy="Say why nothing is to be done.")
     return note

@@ -130,6 +130,7 @@ def dismisses_and_takes_back(page: Page) -> None:
     assert in_every_look(page) == []
     page.get_by_role("button", name="Dismiss", exact=True).press("Enter")
     expect(page.get_by_text("Nothing is put aside.")).to_be_visible()
+    expect(page.locator("section.card")).to_be_focused()
     page.get_by_role("button", name="Dismissed", exact=True).press("Enter")
     expect(page.get_by_text("a test of the fitter")).to_be_visible()
     expect(page.get_by_text("supervisor@example.org,")).to_be_visible()

@@ -94,6 +94,9 @@ class QuarantinePage extends LitElement {
       const answer = await post(`/api/v1/quarantine/${path}`, body);
       say(told(answer));
       await this.look();
+      await this.updateComplete;
+      // the button that was pressed is gone: go on from the list
+      if (document.activeElement === document.body) this.querySelector("section.card").focus();
       return answer;
     } catch (error) {
       say(explain(error), { wrong: true });
@@ -281,7 +284,7 @@ class QuarantinePage extends LitElement {
   render() {
     return html`<div class="page-head"><div><h1>Metering</h1><p class="lead">What was read and not believed, and who has not been heard. Nothing is lost: every message is kept as it came.</p></div></div>
       <div class="tabs" role="group" aria-label="View">${Object.entries(VIEWS).map(([name, [label]]) => html`<button class="preset" aria-pressed=${this.view === name} @click=${() => this.choose(name)}>${label}</button>`)}</div>
-      <section class="card" aria-label=${`Shown: ${VIEWS[this.view][0]}`}>${this.found ? this[this.view]() : html`<p class="empty">Looking…</p>`}
+      <section class="card" tabindex="-1" aria-label=${`Shown: ${VIEWS[this.view][0]}`}>${this.found ? this[this.view]() : html`<p class="empty">Looking…</p>`}
         ${this.found?.next_cursor ? html`<p class="more"><button class="button" @click=${() => this.look(this.found.next_cursor)}>Show more</button></p>` : ""}</section>`;
   }
 }
