@@ -10,24 +10,30 @@ Three methods, each with its own names, units and defaults:
 - `uarl`: unavoidable real losses alone, in US units.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from gis.audit_inputs import LARGEST, Inputs
+from gis.audit_inputs import LARGEST, MOST_TERMS, Inputs
 from gis.balance import (
     BalanceInputs,
     Component,
     Network,
     banded_meter_error,
     indicators,
+    small_system,
     water_balance,
 )
 from gis.defaults import DEFAULTS
 from gis.fwas import DAYS, FEET_PER_MILE, fwas, uarl_gallons_per_day
 from gis.monte_carlo import simulated_limits
 from hub.errors import BadInput
+
+# Ten years, as for balances.
+MOST_DAYS = 3_700
+LEAST_HOURS = 0.1
 
 
 def audit(method: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,24 +45,39 @@ def audit(method: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
     run = METHODS.get(method)
     if run is None:
         raise BadInput(
-            f"There is no audit method {str(method)[:40]!r}.", field="method", remedy=f"Use {', '.join(METHODS)}."
+            f"There is no audit method {str(method)[:40]!r}.",
+            field="method",
+            value=str(method)[:40],
+            remedy=f"Use {', '.join(METHODS)}.",
         )
     read = Inputs(inputs)
     try:
         results = run(read)
     except OverflowError:
-        raise BadInput("The inputs are too large to compute with.", field="inputs") from None
+        results = {"": math.inf}
+    if not _finite(results):
+        raise BadInput(
+            "The inputs are too far apart to compute with.",
+            field="inputs",
+            remedy="Look for a misplaced decimal point.",
+        )
     return {"method": method, **results, "unused_inputs": read.unused(), "coverage": None, "revision": None}
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_finite(item) for item in value.values())
+    if isinstance(value, list):
+        return all(_finite(item) for item in value)
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 # ---------------------------------------------------------------------------------------------------------- easycalc
 
 
 def _easycalc(read: Inputs) -> dict[str, Any]:
-    days = read.number("days", None, low=1)
-    under_registration = read.number("meter_under_registration")
-    if under_registration >= 1:
-        raise BadInput("`meter_under_registration` is a fraction below 1.", field="meter_under_registration")
+    days = read.number("days", None, low=1, high=MOST_DAYS)
+    under_registration = read.share("meter_under_registration") or 0.0
     sources = [Component(*pair) for pair in read.pairs("sources")]
     if not sources:
         raise BadInput("`sources` is missing.", field="sources", remedy="Write [[volume, margin], …].")
@@ -66,8 +87,10 @@ def _easycalc(read: Inputs) -> dict[str, Any]:
         billed_metered=read.number("billed_metered"),
         billed_unmetered=read.number("billed_unmetered"),
         unbilled_metered=read.number("unbilled_metered"),
-        unbilled_unmetered=[Component(*pair) for pair in read.pairs("unbilled_unmetered")],
-        unauthorised=[Component(volume * days, margin) for volume, margin in read.pairs("unauthorised_m3_per_day")],
+        unbilled_unmetered=[Component(*pair) for pair in read.pairs("unbilled_unmetered", low=0)],
+        unauthorised=[
+            Component(volume * days, margin) for volume, margin in read.pairs("unauthorised_m3_per_day", low=0)
+        ],
         meter_under_registration=under_registration,
         meter_error_margin=read.number("meter_error_margin"),
         data_handling_m3=read.number("data_handling_m3", low=-LARGEST),
@@ -81,6 +104,7 @@ def _easycalc(read: Inputs) -> dict[str, Any]:
     network = _network(read)
     if network is not None and balance.system_input and balance.authorised:
         results |= indicators(balance, network, days)
+        results["small_system"] = small_system(network.mains_km, network.connections)
     simulated = simulated_limits(given, network)
     return {
         **results,
@@ -91,20 +115,20 @@ def _easycalc(read: Inputs) -> dict[str, Any]:
 
 def _network(read: Inputs) -> Network | None:
     """The network of an EasyCalc audit, None when it is not described."""
-    areas = tuple(pair for pair in read.pairs("pressure_areas") if pair[0] > 0 and pair[1] > 0)
+    areas = tuple(pair for pair in read.pairs("pressure_areas", low=0) if pair[0] > 0 and pair[1] > 0)
     network = Network(
         mains_km=read.number("mains_km"),
         connections=read.number("connections"),
         private_pipe_m=read.number("avg_private_pipe_m"),
         pressure_areas=areas,
-        supply_h_per_day=read.number("supply_h_per_day", 24.0),
+        supply_h_per_day=read.number("supply_h_per_day", 24.0, low=LEAST_HOURS, high=24),
         mains_margin=read.number("mains_margin"),
         connections_margin=read.number("connections_margin"),
         private_margin=read.number("private_margin"),
         pressure_margin=read.number("pressure_margin"),
         supply_margin=read.number("supply_margin"),
     )
-    known = areas and network.mains_km > 0 and network.connections > 0 and 0 < network.supply_h_per_day <= 24
+    known = areas and network.mains_km > 0 and network.connections > 0
     return network if known else None
 
 
@@ -119,12 +143,13 @@ def _meter_error(read: Inputs) -> dict[str, Any]:
         raise BadInput(
             "`bands` is missing.", field="bands", remedy='Write [{"share": 0.1, "registration_pct": 90.0}, …].'
         )
+    if len(bands) > MOST_TERMS:
+        raise read.refused("bands", f"has more than {MOST_TERMS} bands", "Add up what belongs together.")
     parts = []
     for band in bands:
         one = Inputs(band)
-        share, registered = one.number("share", None), one.number("registration_pct", None)
-        if registered <= 0:
-            raise BadInput("`registration_pct` is above 0.", field="registration_pct", value=registered)
+        share = one.number("share", None, high=1, unit="a fraction of the volume")
+        registered = one.number("registration_pct", None, low=1, high=1000, unit="in %")
         parts.append((share, registered / 100))
     errors = banded_meter_error(volume, parts)
     return {"units": str(read.raw("unit") or "")[:40], "band_error": errors, "total": sum(errors), "limits_95": {}}

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from gis.bands import ili_band, loss_band
+
 HOURS_PER_DAY = 24.0
 
 
@@ -239,23 +241,26 @@ def indicators(balance: Balance, network: Network, days: float) -> dict[str, Any
         "apparent_l_conn_day": balance.apparent * 1000 / conn_days,
         "nrw_pct_siv": balance.nrw / balance.system_input,
         "nrw_l_conn_day_wsp": balance.nrw * 1000 / conn_days * share,
-        "ili_band_standard": ili_band(carl / uarl, "high_income"),
-        "ili_band_lmic": ili_band(carl / uarl, "low_middle_income"),
+        **bands(carl / uarl, real_l, balance.nrw * 1000 / conn_days * share, network.pressure_m),
+    }
+
+
+def bands(ili: float, real_l: float, nrw_l: float, pressure_m: float) -> dict[str, str | None]:
+    """The bands of an ILI, and of real losses and non-revenue water in l/connection/day; `standard`: high income."""
+    named = {"standard": "high_income", "lmic": "low_middle_income"}
+    return {
+        **{f"ili_band_{name}": ili_band(ili, countries) for name, countries in named.items()},
+        **{
+            f"real_l_conn_day_band_{name}": loss_band(real_l, pressure_m, "real_losses", countries)
+            for name, countries in named.items()
+        },
+        **{
+            f"nrw_l_conn_day_band_{name}": loss_band(nrw_l, pressure_m, "nrw", countries)
+            for name, countries in named.items()
+        },
     }
 
 
 def small_system(mains_km: float, connections: float) -> bool:
     """Whether a network is below 32 · miles + connections = 3000, where an ILI says little (AWWA)."""
     return 32 * mains_km / 1.609344 + connections < 3000
-
-
-# World Bank Institute bands, as printed in WB-EasyCalc 6.17; above the last bound is D.
-ILI_BANDS = {
-    "high_income": (("A1", 1.5), ("A2", 2.0), ("B", 4.0), ("C", 8.0)),
-    "low_middle_income": (("A1", 2.0), ("A2", 4.0), ("B", 8.0), ("C", 16.0)),
-}
-
-
-def ili_band(ili: float, countries: str) -> str:
-    """The band of an infrastructure leakage index, for `high_income` or `low_middle_income` countries."""
-    return next((band for band, bound in ILI_BANDS[countries] if ili < bound), "D")

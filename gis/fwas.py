@@ -4,13 +4,14 @@ Every constant and rule was confirmed on 2,647 Californian and 1,851 Georgian au
 differs in its defaults and is not confirmed by published audits.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from gis.audit_inputs import Inputs
-from gis.balance import ili_band, meter_inaccuracy
+from gis.balance import meter_inaccuracy
+from gis.bands import ili_band
 from gis.defaults import Defaults
-from hub.errors import BadInput
 
 # the software's own, by the one audit priced in litres
 LITRES_PER_GALLON = 3.7854118
@@ -20,6 +21,8 @@ FEET_PER_MILE = 5280
 SMALL_SYSTEM = 3000
 LOWEST_PSI = 35
 DENSE_PER_MILE = 32
+# Whether customers' meters stand at the kerb or property line; the software's own list shows "Select..." until chosen.
+AT_KERB, NOT_AT_KERB = ("yes", "y", "true"), ("no", "n", "false", "select...")
 # How an adjustment was entered (the column …_ERR_ADJ_TYPE): as a share, as a volume; 0 and 3 up say nothing.
 BY_SHARE, BY_VOLUME = 1.0, 2.0
 
@@ -42,38 +45,39 @@ def _plain(name: str, gallons: float) -> Unit:
     return Unit(name, gallons, gallons, gallons / GALLONS_PER_CCF)
 
 
-UNITS: tuple[tuple[tuple[str, ...], Unit], ...] = (
-    (("acre", "af", "ac-ft"), _ACRE_FOOT),
-    (("million g", "mg"), Unit("MG", 1e6, 1e6, 1336.80556101)),
-    (("megal", "ml", "million l", "thousand cubic met", "thousand m3"), _plain("ML", 1e6 / LITRES_PER_GALLON)),
-    (("ccf", "hcf", "hundred cubic f", "100 cubic f"), Unit("ccf", GALLONS_PER_CCF, GALLONS_PER_CCF, 1.0)),
-    (("kgal", "1000 g", "1,000 g", "thousand g"), _plain("kgal", 1000.0)),
-    (("m3", "m³", "cubic m", "kl"), _plain("m3", 1000 / LITRES_PER_GALLON)),
+_THOUSAND, _HUNDRED = r"(1000|1,000|thousand)", r"(100|hundred)"
+_GALLONS, _LITRES, _M3 = r"gal(lon)?s?", r"lit(er|re)s?", r"(m3|m³|cubic met(er|re)s?)"
+# How a volume may be called, in lower case and without brackets; the US gallon alone is meant.
+UNITS: tuple[tuple[str, Unit], ...] = (
+    (r"acre[- ]?(feet|foot|ft)|ac[- ]?ft|afy?", _ACRE_FOOT),
+    (rf"million {_GALLONS}|mg(al)?", Unit("MG", 1e6, 1e6, 1336.80556101)),
+    (rf"mega ?{_LITRES}|ml|million {_LITRES}|{_THOUSAND} {_M3}", _plain("ML", 1e6 / LITRES_PER_GALLON)),
+    (rf"[ch]cf|{_HUNDRED} cubic (feet|foot|ft)( ccf)?", Unit("ccf", GALLONS_PER_CCF, GALLONS_PER_CCF, 1.0)),
+    (rf"kgal|{_THOUSAND} {_GALLONS}", _plain("kgal", 1000.0)),
+    (_GALLONS, _plain("gal", 1.0)),
+    (rf"{_M3}|kl|kilo{_LITRES}|{_THOUSAND} {_LITRES}", _plain("m3", 1000 / LITRES_PER_GALLON)),
 )
 # Acre-feet per reporting unit, as the publisher of the Californian audits converts them.
 ACRE_FEET = {"acre-ft": 1.0, "MG": 3.06888785}
-# What a price is for, by words in its unit, in gallons; None: one ccf.
-PRICED: tuple[tuple[tuple[str, ...], float | None], ...] = (
-    (("ccf", "100 cubic f", "hcf"), None),
-    (("million gal",), 1e6),
-    (("acre",), _ACRE_FOOT.gallons),
-    (("gal",), 1000.0),
-    (("litre", "liter", "m3", "m³", "cubic m"), 1000 / LITRES_PER_GALLON),
-)
+
+
+def _unit_called(words: str) -> Unit | None:
+    plain = " ".join(re.sub(r"[()]|\bus\b|\bu\.s\.", " ", words).split())
+    return next((unit for called, unit in UNITS if re.fullmatch(called, plain)), None)
 
 
 def _adjusted(read: Inputs, name: str) -> float:
     """A source volume corrected by its meter's error: a percentage (as a fraction), or a volume when so chosen."""
     volume = read.number(f"{name}_vol")
-    share, amount = read.optional(f"{name}_err_percent"), read.optional(f"{name}_err_vol")
+    read.raw(f"{name}_err_percent")
+    amount = read.optional(f"{name}_err_vol")
     chosen = read.number(f"{name}_err_adj_type", BY_SHARE)
     # an adjustment of nothing is nothing
     if not volume:
         return 0.0
     if chosen == BY_VOLUME or (chosen != BY_SHARE and amount is not None):
         return volume - (amount or 0.0)
-    if share is not None and share <= -1:
-        raise BadInput(f"`{name}_err_percent` is a fraction above −1.", field=f"{name}_err_percent")
+    share = read.share(f"{name}_err_percent")
     return volume / (1 + (share or 0.0))
 
 
@@ -84,12 +88,14 @@ def _assessed(
 
     Where a volume was chosen and none entered, the default share stands, or nothing for the terms with `or_nothing`.
     """
-    share, amount = read.optional(f"{name}_err_percent"), read.optional(f"{name}_err_vol")
+    read.raw(f"{name}_err_percent")
+    amount = read.optional(f"{name}_err_vol")
     if read.number(f"{name}_err_adj_type", BY_SHARE) != BY_SHARE:
         if amount is not None:
             return amount
         if or_nothing:
             return 0.0
+    share = read.share(f"{name}_err_percent")
     return of_share(default if share is None else share)
 
 
@@ -115,7 +121,9 @@ def fwas(read: Inputs, assumed: Defaults) -> dict[str, Any]:
     unauthorised = _by_default(read, "wl_unauth_cons", assumed.theft, bases)
     data_handling = _by_default(read, "wl_sys_data_err", assumed.data_handling, bases, or_nothing=True)
     metered = billed_metered + unbilled_metered
-    inaccuracy = _assessed(read, "wl_cust_mtr_inacc", lambda share: _inaccuracy(metered, share), 0.0, or_nothing=True)
+    inaccuracy = _assessed(
+        read, "wl_cust_mtr_inacc", lambda share: meter_inaccuracy(metered, share), 0.0, or_nothing=True
+    )
     authorised = billed + unbilled_metered + unbilled_unmetered
     losses = supplied - authorised
     apparent = unauthorised + inaccuracy + data_handling
@@ -165,23 +173,16 @@ def fwas(read: Inputs, assumed: Defaults) -> dict[str, Any]:
     }
 
 
-def _inaccuracy(metered: float, share: float) -> float:
-    if share >= 1:
-        raise BadInput("`wl_cust_mtr_inacc_err_percent` is a fraction below 1.", field="wl_cust_mtr_inacc_err_percent")
-    return meter_inaccuracy(metered, share)
-
-
 def _unit(read: Inputs) -> Unit:
-    given = str(read.raw("volume_reporting_units") or "Acre-feet").strip().lower()
-    for beginnings, unit in UNITS:
-        if given.startswith(beginnings):
-            return unit
-    raise BadInput(
-        "`VOLUME_REPORTING_UNITS` is not known.",
-        field="VOLUME_REPORTING_UNITS",
-        value=given[:40],
-        remedy="Use Acre-feet, Million gallons (US), Megalitres, ccf, 1000 gallons or m3.",
-    )
+    given = read.choice("volume_reporting_units", "acre-feet")
+    found = _unit_called(re.sub(r"( per |/)(yr|year)$", "", given))
+    if found is None:
+        raise read.refused(
+            "volume_reporting_units",
+            "is not a unit that is known",
+            "Use Acre-feet, Million gallons (US), Megalitres, ccf, 1000 gallons, gallons or m3.",
+        )
+    return found
 
 
 def uarl_gallons_per_day(mains_mi: float, connections: float, private_mi: float, pressure_psi: float) -> float:
@@ -194,7 +195,10 @@ def _indicators(read: Inputs, *, apparent: float, real: float, unit: Unit) -> di
     pressure = read.number("sd_avg_oper_pressure_psi")
     # a meter at the kerb or property line leaves no private pipe before it; elsewhere its length must be known
     private_ft = read.optional("sd_avg_length_private_pipe_ft", low=0.0)
-    at_kerb = str(read.raw("sd_cust_mtr_curb_prop_yes_no") or "yes").strip().lower() in ("yes", "y", "true")
+    kerb = read.choice("sd_cust_mtr_curb_prop_yes_no", "yes")
+    if kerb not in AT_KERB and kerb not in NOT_AT_KERB:
+        raise read.refused("sd_cust_mtr_curb_prop_yes_no", "is neither Yes nor No", "Write Yes or No.")
+    at_kerb = kerb in AT_KERB
     small = DENSE_PER_MILE * mains + connections < SMALL_SYSTEM
     uarl = None
     if not small and pressure >= LOWEST_PSI and (at_kerb or private_ft is not None):
@@ -219,19 +223,18 @@ def _indicators(read: Inputs, *, apparent: float, real: float, unit: Unit) -> di
 
 def _retail_per_unit(read: Inputs, unit: Unit) -> float | None:
     """The retail price per reporting unit; None without a price."""
-    retail = read.optional("cd_cust_ret_unit_cost")
-    priced = str(read.raw("cd_cust_ret_unit_cost_units") or "$/1000 gallons (US)").lower()
-    sizes = [size for words, size in PRICED if any(word in priced for word in words)]
-    if not sizes:
-        raise BadInput(
-            "`CD_CUST_RET_UNIT_COST_UNITS` is not known.",
-            field="CD_CUST_RET_UNIT_COST_UNITS",
-            value=priced[:40],
-            remedy="Use a price per ccf, per 1000 gallons, per 1000 litres or per m3.",
+    retail = read.optional("cd_cust_ret_unit_cost", low=0.0)
+    priced = read.choice("cd_cust_ret_unit_cost_units", "$/1000 gallons (US)").lower()
+    size = _unit_called(re.split(r"/|\bper\b", priced)[-1])
+    if size is None:
+        raise read.refused(
+            "cd_cust_ret_unit_cost_units",
+            "is not a price that is known",
+            "Use a price per ccf, per 1000 gallons, per 1000 litres or per m3.",
         )
     if retail is None:
         return None
-    return retail * (unit.ccf if sizes[0] is None else unit.gallons / sizes[0])
+    return retail * (unit.ccf if size.name == "ccf" else unit.gallons / size.gallons)
 
 
 def _costs(read: Inputs, *, apparent: float, real: float, unbilled: float, unit: Unit) -> dict[str, Any]:
@@ -239,9 +242,14 @@ def _costs(read: Inputs, *, apparent: float, real: float, unbilled: float, unit:
 
     Loss cost rates are the second tier of AWWA's 2020 indicators: money per connection and year beside unit losses.
     """
-    total, production = read.optional("cd_total_annual_cost"), read.optional("cd_variable_prod_cost")
+    total = read.optional("cd_total_annual_cost", low=0.0)
+    production = read.optional("cd_variable_prod_cost", low=0.0)
     retail = _retail_per_unit(read, unit)
-    valued = str(read.raw("sa_annual_cost_valued_at") or "Variable Production Cost").lower()
+    valued = read.choice("sa_annual_cost_valued_at", "variable production cost")
+    if "retail" not in valued and "production" not in valued:
+        raise read.refused(
+            "sa_annual_cost_valued_at", "is not known", "Use Variable Production Cost or Customer Retail Unit Cost."
+        )
     price = retail if "retail" in valued else production
     apparent_cost = None if retail is None else apparent * retail
     # without a production cost the audits show no cost of real losses, and count them at nothing in the whole

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +21,8 @@ from hub.web import Json, install_problem_handlers
 from hub.work import in_force
 
 HERE = Path(__file__).parent
+MOST_BODY = 10 << 20
+STREAMED = ("/api/v1/imports/", "/api/v1/readings", "/webhooks/")
 # The answer to every page and file: nothing from elsewhere, nothing inline, no framing.
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -64,6 +67,7 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
     app.state.stopping = threading.Event()
     install_problem_handlers(app)
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)
+    app.add_middleware(LimitedBodies)
     app.add_middleware(SecurityHeaders)
     for router in api.routers():
         app.include_router(router)
@@ -72,6 +76,33 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
     # after the console's own files, which lie below the same path
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="shared-static")
     return app
+
+
+class LimitedBodies:
+    """Refuses bodies beyond `MOST_BODY` bytes, which JSON routes would hold in memory before they know who asks.
+
+    Files of `STREAMED` paths have limits of their own and are read piece by piece.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["path"].startswith(STREAMED):
+            await self._app(scope, receive, send)
+            return
+        taken = 0
+
+        async def receive_limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > MOST_BODY:
+                raise HTTPException(413, f"A body may have {MOST_BODY >> 20} MiB at most.")
+            return message
+
+        await self._app(scope, receive_limited, send)
 
 
 class SecurityHeaders:

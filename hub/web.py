@@ -231,22 +231,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        where = [str(part) for part in first.get("loc", ())]
-        return Problem(
-            {
-                "type": "invalid-input",
-                "title": "A value cannot be taken",
-                "status": 422,
-                "detail": f"{'.'.join(where[1:]) or where[0] if where else 'body'}: {first['msg']}",
-                "field": ".".join(where[1:]) or "body",
-                "errors": [
-                    {"field": ".".join(str(p) for p in e.get("loc", ())[1:]), "message": e["msg"]}
-                    for e in error.errors()
-                ],
-            },
-            status_code=422,
-        )
+        return Problem(_invalid(error), status_code=422)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -273,6 +258,40 @@ def install_problem_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
+
+
+# What to do about the common faults of a request, by the kind pydantic gives them.
+_REMEDIES = {
+    "missing": "Add it.",
+    "extra_forbidden": "Leave it out, or mend its name.",
+    "json_invalid": "Send well-formed JSON.",
+}
+_SECRET = ("password", "secret", "token")
+# More faults than these help nobody.
+_MOST_FAULTS = 50
+
+
+def _invalid(error: RequestValidationError) -> dict[str, Any]:
+    """The problem of a request that does not fit its route: the first fault in full, and all of them by field."""
+    faults = error.errors()[:_MOST_FAULTS]
+    first = faults[0]
+    where = [str(part) for part in first.get("loc", ())]
+    field = ".".join(where[1:]) or "body"
+    document = {
+        "type": "invalid-input",
+        "title": "A value cannot be taken",
+        "status": 422,
+        "detail": f"{'.'.join(where[1:]) or where[0] if where else 'body'}: {first['msg']}",
+        "field": field,
+        "remedy": _REMEDIES.get(first["type"], "See what this route takes in /openapi.json."),
+        "errors": [
+            {"field": ".".join(str(p) for p in fault.get("loc", ())[1:]), "message": fault["msg"]} for fault in faults
+        ],
+    }
+    given = first.get("input")
+    if isinstance(given, str | int | float | bool) and not any(word in field.lower() for word in _SECRET):
+        document["value"] = str(given)[:80]
+    return document
 
 
 def _database_problem(request: Request, error: Exception) -> tuple[dict[str, Any], int]:

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import text
 
 from gis import audit
@@ -43,6 +43,7 @@ def local_day(value: str, field: str) -> date:
 class Audit(BaseModel):
     """Plain inputs of an annual audit, by the names of its method."""
 
+    model_config = ConfigDict(extra="forbid")
     method: str
     inputs: dict[str, Any]
 

@@ -85,16 +85,39 @@ def test_nothing_but_zeros() -> None:
     ("method", "inputs", "field"),
     [
         ("fwas_v4", {}, "method"),
-        ("fwas_v5", {"WS_OWN_SOURCES_VOL": "much"}, "ws_own_sources_vol"),
-        ("fwas_v5", {"WS_OWN_SOURCES_VOL": -1}, "ws_own_sources_vol"),
-        ("fwas_v5", {"WS_OWN_SOURCES_VOL": 1e300}, "ws_own_sources_vol"),
-        ("fwas_v5", {"WS_OWN_SOURCES_VOL": 10**400}, "ws_own_sources_vol"),
-        ("fwas_v5", {"WS_OWN_SOURCES_VOL": float("nan")}, "ws_own_sources_vol"),
-        ("fwas_v5", {"WS_OWN_SOURCES_VOL": {"x": 1}}, "ws_own_sources_vol"),
-        ("fwas_v5", {"WS_OWN_SOURCES_VOL": 1, "WS_OWN_SOURCES_ERR_PERCENT": -1}, "ws_own_sources_err_percent"),
-        ("fwas_v5", {"WL_CUST_MTR_INACC_ERR_PERCENT": 1}, "wl_cust_mtr_inacc_err_percent"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": "much"}, "WS_OWN_SOURCES_VOL"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": -1}, "WS_OWN_SOURCES_VOL"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": 1e300}, "WS_OWN_SOURCES_VOL"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": 10**400}, "WS_OWN_SOURCES_VOL"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": float("nan")}, "WS_OWN_SOURCES_VOL"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": {"x": 1}}, "WS_OWN_SOURCES_VOL"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": 1, "WS_OWN_SOURCES_ERR_PERCENT": -1}, "WS_OWN_SOURCES_ERR_PERCENT"),
+        ("fwas_v5", {"WL_CUST_MTR_INACC_ERR_PERCENT": 1}, "WL_CUST_MTR_INACC_ERR_PERCENT"),
         ("fwas_v5", {"VOLUME_REPORTING_UNITS": "barrels"}, "VOLUME_REPORTING_UNITS"),
         ("fwas_v5", {"CD_CUST_RET_UNIT_COST_UNITS": "per barrel"}, "CD_CUST_RET_UNIT_COST_UNITS"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": 1, "ws_own_sources_vol": 2}, "ws_own_sources_vol"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": "1_000"}, "WS_OWN_SOURCES_VOL"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": "١٢"}, "WS_OWN_SOURCES_VOL"),
+        ("fwas_v5", {"WS_OWN_SOURCES_VOL": 1, "WS_OWN_SOURCES_ERR_PERCENT": 2}, "WS_OWN_SOURCES_ERR_PERCENT"),
+        ("fwas_v5", {"WL_CUST_MTR_INACC_ERR_PERCENT": -5}, "WL_CUST_MTR_INACC_ERR_PERCENT"),
+        ("fwas_v6", {"CD_VARIABLE_PROD_COST": -5}, "CD_VARIABLE_PROD_COST"),
+        ("fwas_v5", {"Volume_Reporting_Units": "MGD"}, "Volume_Reporting_Units"),
+        ("fwas_v5", {"VOLUME_REPORTING_UNITS": "Million gallons (Imperial)"}, "VOLUME_REPORTING_UNITS"),
+        ("fwas_v5", {"VOLUME_REPORTING_UNITS": []}, "VOLUME_REPORTING_UNITS"),
+        ("fwas_v5", {"CD_CUST_RET_UNIT_COST_UNITS": "$/1000 m3 of beer"}, "CD_CUST_RET_UNIT_COST_UNITS"),
+        ("fwas_v5", {"SA_ANNUAL_COST_VALUED_AT": "gold"}, "SA_ANNUAL_COST_VALUED_AT"),
+        ("fwas_v5", {"SD_CUST_MTR_CURB_PROP_YES_NO": "maybe"}, "SD_CUST_MTR_CURB_PROP_YES_NO"),
+        ("easycalc", {"days": 5000, "sources": [[1, 0]]}, "days"),
+        ("easycalc", {"days": 1, "sources": [[1, 0], [2, "x"]]}, "sources[1][1]"),
+        ("easycalc", {"days": 1, "sources": [[1, 0]] * 1001}, "sources"),
+        ("easycalc", {"days": 1, "sources": [[1, 0]], "supply_h_per_day": 25}, "supply_h_per_day"),
+        ("easycalc", {"days": 1, "sources": [[1, 0]], "pressure_areas": [[-5, 30]]}, "pressure_areas[0][0]"),
+        ("meter_error", {"registered_volume": 1, "bands": [{"share": 2, "registration_pct": 90}]}, "share"),
+        (
+            "meter_error",
+            {"registered_volume": 1, "bands": [{"share": 1, "registration_pct": 1e-300}]},
+            "registration_pct",
+        ),
         ("easycalc", {}, "days"),
         ("easycalc", {"days": 365}, "sources"),
         ("easycalc", {"days": 365, "sources": [1, 2]}, "sources"),
@@ -127,6 +150,25 @@ def test_units_and_cost_rates() -> None:
                 and known[name] is not None
             ):
                 assert found[name] == pytest.approx(known[name], rel=2e-6), (unit, name)
+
+
+def test_what_a_price_is_for() -> None:
+    """The same price told for other volumes costs the same."""
+    of_a_gallon = {
+        "$/1000 gallons (US)": 1000, "$ per gallon": 1, "$/kgal": 1000, "$/Million gallons": 1e6,
+        "$/acre-foot": 325_851.427242,
+        "$/100 cubic feet (ccf)": 748.051948, "€/m³": 1000 / 3.7854118, "$/1000 litres": 1000 / 3.7854118,
+        "$/Megalitre": 1e6 / 3.7854118, "$/1,000 m3": 1e6 / 3.7854118,
+    }  # fmt: skip
+    known = audit("fwas_v5", TOWN)["SA_APPARENT_LOSSES_ANN_COST"]
+    for words, gallons in of_a_gallon.items():
+        priced = {**TOWN, "CD_CUST_RET_UNIT_COST": 5 * gallons / 1000, "CD_CUST_RET_UNIT_COST_UNITS": words}
+        assert audit("fwas_v5", priced)["SA_APPARENT_LOSSES_ANN_COST"] == pytest.approx(known, rel=2e-6), words
+
+
+def test_a_name_that_no_answer_can_repeat() -> None:
+    found = audit("fwas_v5", {**TOWN, "\ud800": 1})
+    assert found["unused_inputs"] == ["\ufffd"]
 
 
 def test_large_meters_by_flow_band() -> None:

@@ -14,11 +14,11 @@ from gis.balance import (
     Network,
     banded_meter_error,
     corrected_source,
-    ili_band,
     indicators,
     meter_inaccuracy,
     water_balance,
 )
+from gis.bands import ili_band, loss_band
 
 
 def test_a_balance_worked_by_hand() -> None:
@@ -106,3 +106,31 @@ def test_the_workbook_agrees(samples: Path, case: str) -> None:
     found |= balance.terms() | {f"{term}_margin": balance.margin(term) for term in balance.half_widths}
     for name, expected in known["expected"].items():
         assert found[name] == (expected if isinstance(expected, str) else pytest.approx(expected, rel=1e-9)), name
+
+
+@pytest.mark.parametrize(
+    ("litres", "pressure", "table", "high", "low"),
+    [
+        (99.9, 40, "real_losses", "A2", "A1"),
+        (100, 40, "real_losses", "B", "A2"),
+        (24, 15, "real_losses", None, "A1"),
+        (24, 15.1, "real_losses", "A1", "A1"),
+        (700, 80, "nrw", "D", "C"),
+        (1300, 80, "nrw", "D", "D"),
+        (-5, 30, "nrw", "A1", "A1"),
+    ],
+)
+def test_loss_bands(litres: float, pressure: float, table: str, high: str | None, low: str) -> None:
+    assert loss_band(litres, pressure, table, "high_income") == high
+    assert loss_band(litres, pressure, table, "low_middle_income") == low
+
+
+def test_the_printed_bands(samples: Path) -> None:
+    printed = json.loads((samples / "waterloss" / "performance_bands.json").read_text())
+    names = {"real_losses": "physical_loss_l_conn_day_when_pressurised", "nrw": "nrw_l_conn_day_when_pressurised"}
+    for table, name in names.items():
+        for countries in ("high_income", "low_middle_income"):
+            for band, bounds in printed[name][countries].items():
+                for pressure, bound in zip(printed[name]["pressure_m"], bounds, strict=True):
+                    below = None if bound is None else band
+                    assert loss_band((bound or 1) - 0.01, pressure, table, countries) == below

@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import pytest
 
 from tests import factories
@@ -122,14 +123,33 @@ def test_audits_of_plain_inputs(live: Live) -> None:
     body = {"method": "easycalc", "inputs": {"days": 365, "sources": [[1000, 0.02]], "billed_metered": 800}}
     found = client.post("/api/v1/water-balance/audit", json=body).json()
     assert (found["nrw"], found["limits_95"]["system_input"]) == (200, [980, 1020])
-    for bad in (
-        {},
-        {"method": "easycalc"},
-        {"method": "x", "inputs": {}},
-        {"method": "fwas_v6", "inputs": {"WS_OWN_SOURCES_VOL": "\ud800"}},
-        {"method": "easycalc", "inputs": {"days": 1e308, "sources": [[1e308, 1e308]]}},
+
+    def post(document: object) -> httpx.Response:
+        # not as `json=`, which refuses to write lone surrogates
+        return client.post(
+            "/api/v1/water-balance/audit", content=json.dumps(document), headers={"Content-Type": "application/json"}
+        )
+
+    for bad, field in (
+        ({}, "method"),
+        ({"method": "easycalc"}, "inputs"),
+        ({"method": "x", "inputs": {}}, "method"),
+        ({"method": "fwas_v6", "inputs": {"WS_OWN_SOURCES_VOL": "\ud800"}}, "WS_OWN_SOURCES_VOL"),
+        ({"method": "easycalc", "inputs": {"days": 1e308, "sources": [[1e308, 1e308]]}}, "days"),
+        ({**body, "years": 5}, "years"),
+        ({**body, "\ud800": 5}, "body"),
     ):
-        assert client.post("/api/v1/water-balance/audit", content=json.dumps(bad)).status_code == 422
+        answer = post(bad)
+        assert answer.status_code == 422 and answer.json()["field"] == field
+        assert answer.json()["remedy"]
+    assert post({**body, "years": 5}).json()["value"] == "5"
+    odd = {"method": "fwas_v5", "inputs": {"\ud800": 1}}
+    assert post(odd).json()["unused_inputs"] == ["\ufffd"]
+    for sender in (client, live.client()):
+        answer = sender.post(
+            "/api/v1/water-balance/audit", content=b" " * (11 << 20), headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 413 and answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("code", ["%00", "%ff", "%ed%a0%80", "..%2f..", "%F0%9F%92%A7", "x" * 5000])
