@@ -125,7 +125,8 @@ class Decoded:
     """What became of one envelope. `reason` and `detail` explain a disposition other than readings.
 
     `session` is what to remember of the sender from now on (None: as before); `fault` says why what is remembered does
-    not fit the message, so that the sender should be asked to begin anew (`EnvelopeAdapter.restart`).
+    not fit the message, so that the sender should be asked to begin anew (`EnvelopeAdapter.restart`). `channels` are
+    those that the sender is known to have beside the ones in this message.
     """
 
     disposition: Disposition
@@ -135,6 +136,7 @@ class Decoded:
     detail: str | None = None
     session: Session | None = None
     fault: str | None = None
+    channels: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, frozen=True)

@@ -1,8 +1,9 @@
 """Axioma Qalcosonic W1 ultrasonic water meter, LoRaWAN frames and the objects its codecs publish. Pure.
 
 Port 100, 47 bytes ("basic"): clock, status, register, clock and register of the first log entry, 15 hourly increments;
-litres, little-endian. Port 100, 50 or 51 bytes ("enhanced", 24 h): frame version, clock, status, register 23 h ago, 23
-increments of 14 bits and a 2-bit multiplier. Port 103: clock and alarm byte. Layout: the vendor's payload description
+litres, little-endian; some networks deliver it with a filler byte, young meters with fewer increments. Port 100, 50 or
+51 bytes ("enhanced", 24 h): frame version, clock, status, register 23 h ago, 23 increments of 14 bits and a 2-bit
+multiplier. Port 103: clock and alarm byte. Layout: the vendor's payload description
 and the codecs in the Actility and The Things Network device catalogues.
 """
 
@@ -18,6 +19,7 @@ _EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 _HOUR = timedelta(hours=1)
 _BASIC, _ENHANCED = 47, (50, 51)
+_HEAD, _FILLERS = 17, (0x2F, 0x00)
 
 # Upper three bits of the status and alarm bytes select one cause; the low bits stand for themselves.
 _CAUSES = {0x20: "leak", 0x60: "backflow", 0xA0: "burst"}
@@ -62,7 +64,7 @@ def _log(device: str | None, first_at: datetime, volume: int, steps: list[int]) 
 
 def _basic(envelope: Envelope, data: bytes) -> Decoded:
     at, register, first_at, first = _clock(data, 0), _litres(data, 5), _clock(data, 9), _litres(data, 13)
-    steps = [int.from_bytes(data[i : i + 2], "little") for i in range(17, _BASIC, 2)]
+    steps = [int.from_bytes(data[i : i + 2], "little") for i in range(_HEAD, len(data), 2)]
     if not (first_at <= at < first_at + 400 * 24 * _HOUR and first + sum(steps) <= register):
         raise Malformed("implausible_frame", "register and log of the frame contradict each other")
     now = MeterReading(envelope.device, VOLUME, Decimal(register), "l", at, "meter", _flags(data[4], _STATUS_BITS))
@@ -165,7 +167,9 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     if data and envelope.port == 103 and len(data) == 5:
         return _alarm(envelope, data)
     if data and envelope.port == 100:
-        if len(data) == _BASIC:
+        if len(data) == _BASIC + 1 and data[-1] in _FILLERS:
+            data = data[:_BASIC]
+        if _HEAD < len(data) <= _BASIC and len(data) % 2:
             return _basic(envelope, data)
         if len(data) in _ENHANCED and data[0] == 1:
             return _enhanced(envelope, data)
@@ -175,4 +179,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     return Decoded("no_reading", reason="other_frame", detail=f"port {envelope.port} carries no register")
 
 
-DECODER = DeviceDecoder("axioma_w1", "2", "Axioma Qalcosonic W1", recognises, decode)
+DECODER = DeviceDecoder("axioma_w1", "3", "Axioma Qalcosonic W1", recognises, decode)

@@ -38,7 +38,9 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
     if kind != "up":
         return [Envelope("chirpstack_v3", device, kind=kind)]
     gateways = message.get("rxInfo")
-    first = gateways[0] if isinstance(gateways, list) and gateways and isinstance(gateways[0], dict) else {}
+    heard = [one for one in gateways if isinstance(one, dict)] if isinstance(gateways, list) else []
+    # a gateway without a satellite receiver has no time: the first that has one tells it
+    stamp = next((one["time"] for one in heard if one.get("time")), None)
     fields, port, counter = message.get("object"), message.get("fPort"), message.get("fCnt")
     if fields is None and isinstance(message.get("objectJSON"), str) and message["objectJSON"]:
         fields = strict.json_value(strict.text(message["objectJSON"], "objectJSON", longest=100_000).encode())
@@ -50,7 +52,7 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
             data=strict.from_base64(message["data"]) if message.get("data") else None,
             port=port if type(port) is int else None,
             counter=counter if type(counter) is int else None,
-            time=strict.instant(first["time"]) if first.get("time") else None,
+            time=strict.instant(stamp) if stamp else None,
             time_source="gateway",
         )
     ]

@@ -27,6 +27,8 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
     at, port, counter = message.get("ts"), message.get("port"), message.get("fcnt")
     if at is not None and type(at) is not int:
         raise Malformed("bad_time", "ts is not a count of milliseconds")
+    if message.get("encdata") and not message.get("data"):
+        raise Malformed("encrypted", f"the uplink of {device} is encrypted: the network does not hold its key")
     return [
         Envelope(
             "loriot",

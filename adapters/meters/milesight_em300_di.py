@@ -72,6 +72,9 @@ _CHANNELS: dict[tuple[int, int], _Channel] = {
     (0x05, 0xC8): _Channel(4, _pulses),
     (0x05, 0xE1): _Channel(8, _water),
     (0x85, 0xE1): _Channel(9, _water),
+    # the same on the channels that the vendor's table gives for the model with Hall sensor
+    (0x06, 0xE1): _Channel(8, _water),
+    (0x86, 0xE1): _Channel(9, _water),
     (0x20, 0xCE): _Channel(13, _stored_pulses),
     (0x21, 0xCE): _Channel(18, _stored_water),
     # what the device says of itself when it joins: versions, serial number, class, power
@@ -84,6 +87,10 @@ _CHANNELS: dict[tuple[int, int], _Channel] = {
     (0xFF, 0xFE): _Channel(1, None),
     (0xFF, 0xFF): _Channel(2, None),
 }
+# Answers to commands: what was set, on either of two channels.
+_ANSWERS = {0x02: 2, 0x03: 2, 0x06: 9, 0x10: 1, 0x17: 2, 0x27: 1, 0x28: 1, 0x35: 8, 0x4A: 1, 0x4E: 2, 0x68: 1,
+            0x69: 1, 0x6A: 3, 0x79: 4, 0x92: 5, 0xA1: 7, 0xA2: 9, 0xA3: 2, 0xA4: 2, 0xC3: 1}  # fmt: skip
+_CHANNELS |= {(channel, kind): _Channel(size, None) for channel in (0xFE, 0xFF) for kind, size in _ANSWERS.items()}
 # A stored record that was made in switch mode has no pulses in it; here stands the mode.
 _SWITCH_MODE, _MODE_AT = 0x01, {0x20: 7, 0x21: 8}
 
@@ -119,6 +126,6 @@ def _never(envelope: Envelope) -> bool:
 
 
 DECODERS = (
-    DeviceDecoder("milesight_em300_di", "2", "Milesight EM300-DI", _never, decode),
-    DeviceDecoder("milesight_em300_di_hall", "2", "Milesight EM300-DI with Hall sensor", _never, decode),
+    DeviceDecoder("milesight_em300_di", "3", "Milesight EM300-DI", _never, decode),
+    DeviceDecoder("milesight_em300_di_hall", "3", "Milesight EM300-DI with Hall sensor", _never, decode),
 )

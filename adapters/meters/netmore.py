@@ -18,10 +18,11 @@ def _one(item: Any) -> Envelope:
     if not isinstance(item, dict):
         raise Malformed("not_an_object", "an uplink is not an object")
     data, at = item.get("payload") or item.get("Payload"), item.get("timestamp")
-    port, counter = item.get("fPort"), item.get("fCntUp")
+    port, counter, kind = item.get("fPort"), item.get("fCntUp"), item.get("messageType")
     return Envelope(
         "netmore",
         strict.eui(item.get("devEui")),
+        kind="uplink" if data or kind in (None, "payload") else str(kind)[:40],
         data=strict.from_hex(data, "payload") if data else None,
         port=int(strict.number(port, "fPort")) if port is not None else None,
         counter=int(strict.number(counter, "fCntUp")) if counter is not None else None,

@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters import strict
 from adapters.contracts import (
+    ALARM,
     VOLUME,
     Decoded,
     DeviceConfig,
@@ -56,6 +57,8 @@ def _item(item: Any) -> MeterReading:
         raise Malformed("bad_field", "seq is not a counting number")
     if flags is not None and not isinstance(flags, list):
         raise Malformed("bad_field", "flags is not a list of words")
+    if item.get("register") == ALARM:
+        raise Malformed("bad_field", "an alarm is no register: put its word into the flags of a reading")
     return MeterReading(
         None if device is None else strict.text(device, "device"),
         VOLUME if item.get("register") is None else strict.text(item["register"], "register", longest=60),

@@ -1,7 +1,8 @@
 """rtlamr2mqtt: `rtlamr/{id}/state` with a zero-padded text, flags apart in `rtlamr/{id}/attributes`. Pure.
 
 The reading is already scaled by the user's format mask, and its unit stands only in the discovery message: it stays an
-index until the registry says the unit. Attributes have no time of their own and make no reading.
+index until the registry says the unit. Its first versions sent the bare text, without a time. Attributes have no time
+of their own and make no reading.
 """
 
 import re
@@ -18,11 +19,14 @@ from adapters.contracts import (
     MeterReading,
 )
 
+_BARE = re.compile(rb"\s*\d{1,12}(\.\d{1,6})?\s*")
 _TOPIC = re.compile(r"(?:.*/)?([^/]+)/(state|attributes)")
 
 
 def recognises(topic: str, payload: bytes) -> bool:
     """By topic and members."""
+    if "rtlamr" in topic.split("/") and topic.endswith("/state") and _BARE.fullmatch(payload):
+        return True
     if _TOPIC.fullmatch(topic) is None or not payload.lstrip().startswith(b"{"):
         return False
     return (b'"reading"' in payload and b'"lastseen"' in payload) or (
@@ -35,7 +39,8 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
     found = _TOPIC.fullmatch(topic)
     if found is None:
         raise Malformed("no_device", "the topic does not end in {id}/state or {id}/attributes")
-    message = strict.json_object(payload)
+    bare = found[2] == "state" and _BARE.fullmatch(payload)
+    message = {"reading": payload.decode().strip()} if bare else strict.json_object(payload)
     kind = "uplink" if found[2] == "state" else found[2]
     at = message.get("lastseen")
     return [
@@ -45,7 +50,7 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
             kind=kind,
             fields=message,
             time=strict.instant(at, "lastseen") if at else None,
-            time_source="gateway",
+            time_source="gateway" if at else "receipt",
             decoder="rtlamr2mqtt",
         )
     ]
@@ -56,8 +61,10 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     if not isinstance(envelope.fields, dict):
         raise Malformed("not_an_object", "a state is an object")
     value = strict.number(envelope.fields.get("reading"), "reading")
-    return Decoded("readings", [MeterReading(envelope.device, INDEX_RAW, value, None, envelope.time, "gateway")])
+    return Decoded(
+        "readings", [MeterReading(envelope.device, INDEX_RAW, value, None, envelope.time, envelope.time_source)]
+    )
 
 
 ADAPTER = EnvelopeAdapter("rtlamr2mqtt", "rtlamr2mqtt", ("rtlamr/+/state", "rtlamr/+/attributes"), recognises, read)
-DECODER = DeviceDecoder("rtlamr2mqtt", "1", "rtlamr2mqtt states", lambda envelope: False, decode)
+DECODER = DeviceDecoder("rtlamr2mqtt", "2", "rtlamr2mqtt states", lambda envelope: False, decode)

@@ -1,7 +1,8 @@
 """Plain scalars: one number as the whole message, the unit in the last level of the topic (`…/liters`). Pure.
 
 The level is a unit, or ends in one behind a word for a register (`total_m3`); a word for a register alone (`…/value`)
-leaves the unit to the registry. The device is the topic above it. Such topics are usually retained and carry no time.
+leaves the unit to the registry. The device is the topic above it; under `…/total_m3/state`, as ESPHome names its
+sensors, it is all before `state`. Such topics are usually retained and carry no time.
 """
 
 import re
@@ -30,7 +31,7 @@ _UNKNOWN = ""
 
 def _unit(topic: str) -> str | None:
     """The unit that the topic names; "" for a register without one; None for what is no register."""
-    word = topic.rpartition("/")[2].lower()
+    word = topic.removesuffix("/state").rpartition("/")[2].lower()
     if word in _PULSES:
         return "count"
     if word in _REGISTERS:
@@ -74,4 +75,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("scalar_topics", "Plain scalars", ("everblu/cyble/+",), recognises, read)
-DECODER = DeviceDecoder("scalar_topics", "1", "One number per topic", lambda envelope: False, decode)
+DECODER = DeviceDecoder("scalar_topics", "2", "One number per topic", lambda envelope: False, decode)

@@ -1,6 +1,8 @@
 """SenML packs in JSON (RFC 8428), with LwM2M object 3424 (water meter). Pure.
 
-Base fields carry over; a time below 2^28 is relative to the arrival. Under `/3424/` resource 1 is the volume, 4 the
+Base fields carry over; a time below 2^28 is relative to the arrival. A record's name begins with the device (a URN, or
+what stands before the first slash, else the last colon); where a pack names the object only (`/3424/0/`), the device is
+the value of its resource 0, else the level of the topic behind `lwm2m`. Under `/3424/` resource 1 is the volume, 4 the
 pulses, 9 and 10 leak, 11 backflow, 12 blocked, 13 tamper. Elsewhere only a record in a unit of volume is a register. A
 pack may be wrapped in `{"pack": …}`, whose own timestamp is that of processing, never of the measurement.
 """
@@ -28,6 +30,9 @@ from adapters.units import canonical
 
 _RELATIVE = 2**28
 _WATER = re.compile(r"(.*?)/?3424/(?:(\d+)/)?(\d+)")
+_OBJECT = re.compile(r"urn:oma:lwm2m:ext:3424(?=\d|/)/?")
+_URN = re.compile(r"urn:dev:[a-z]+:[^:/]+|urn:(?!dev:|oma:)[a-z]+:[^:/]+")
+_ENDPOINT = re.compile(r"(?:.*/)?lwm2m/([^/]+)(?:/.*)?")
 _ALARMS = {"9": "leak", "10": "leak", "11": "backflow", "12": "blocked", "13": "tamper"}
 
 
@@ -37,6 +42,7 @@ class _Record(NamedTuple):
     unit: str | None
     value: Decimal | None
     boolean: bool | None
+    text: str | None = None
 
 
 def recognises(topic: str, payload: bytes) -> bool:
@@ -52,8 +58,17 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
     if not isinstance(pack, list) or len(pack) > strict.MAX_ITEMS:
         raise Malformed("not_a_list", "a SenML pack is an array")
     records = _resolved(pack)
-    device = next((_split(record.name)[0] for record in records), None)
-    return [Envelope("senml", device, fields=pack, decoder="senml")]
+    device = next((found for record in records if (found := _split(record.name)[0])), None) or _said(records)
+    endpoint = _ENDPOINT.fullmatch(topic)
+    if device is None and endpoint is not None:
+        device = endpoint[1]
+    return [Envelope("senml", strict.text(device, "bn") if device else None, fields=pack, decoder="senml")]
+
+
+def _said(records: list[_Record]) -> str | None:
+    """The device as the value of the object's resource 0, where older publishers put it."""
+    texts = (record.text for record in records if record.text and _split(record.name)[1] == "0")
+    return next((text for text in texts if not text.startswith("urn:oma:")), None)
 
 
 def _resolved(pack: list[Any]) -> list[_Record]:
@@ -64,6 +79,7 @@ def _resolved(pack: list[Any]) -> list[_Record]:
         if not isinstance(item, dict):
             raise Malformed("not_an_object", "a SenML record is an object")
         base_name = str(item.get("bn", base_name))
+        words = item.get("vs")
         base_time = strict.number(item["bt"], "bt") if "bt" in item else base_time
         base_value = strict.number(item["bv"], "bv") if "bv" in item else base_value
         base_unit = item.get("bu", base_unit)
@@ -78,17 +94,23 @@ def _resolved(pack: list[Any]) -> list[_Record]:
                 unit if isinstance(unit, str) else None,
                 value,
                 stated if isinstance(stated, bool) else None,
+                words if isinstance(words, str) else None,
             )
         )
     return found
 
 
-def _split(name: str) -> tuple[str, str | None]:
-    """(device, resource of object 3424 or None)."""
+def _split(name: str) -> tuple[str | None, str | None, str | None]:
+    """(device, resource of object 3424, channel), each None where not named; a channel is the object's instance there,
+    elsewhere what follows the device."""
+    name = _OBJECT.sub("/3424/", name, count=1)
     found = _WATER.fullmatch(name)
     if found:
-        return found[1].strip("/:") or "3424", found[3]
-    return re.split(r"[/:]", name.rstrip("/:"))[0] if "/" in name else name.rpartition(":")[0] or name, None
+        return found[1].strip("/:") or None, found[3], found[2]
+    name = name.strip("/:")
+    urn = _URN.match(name)
+    device = urn[0] if urn else name.partition("/")[0] if "/" in name else name.rpartition(":")[0] or name
+    return device or None, None, name[len(device) :].strip("/:")[:80] or None
 
 
 def _register(record: _Record, resource: str | None) -> tuple[str, str] | None:
@@ -99,7 +121,7 @@ def _register(record: _Record, resource: str | None) -> tuple[str, str] | None:
     return (VOLUME, unit) if unit is not None and resource in (None, "1") else None
 
 
-def _reading(record: _Record, device: str, value: Decimal, register: str, unit: str) -> MeterReading:
+def _reading(record: _Record, device: str | None, value: Decimal, register: str, unit: str) -> MeterReading:
     if abs(record.time) >= _RELATIVE:
         return MeterReading(device, register, value, unit, strict.epoch(record.time), "meter")
     if record.time > 0:
@@ -115,14 +137,15 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     refused: list[Refused] = []
     alarms: list[str] = []
     for record in _resolved(envelope.fields):
-        device, resource = _split(record.name)
+        named, resource, channel = _split(record.name)
+        device = named or envelope.device
         if resource in _ALARMS and record.boolean:
             alarms.append(_ALARMS[resource])
         kind = _register(record, resource)
         if record.value is None or kind is None:
             continue
         try:
-            found.append(_reading(record, device, record.value, *kind))
+            found.append(_reading(record, device, record.value, *kind)._replace(channel=channel))
         except Malformed as error:
             refused.append(Refused(error.reason, error.detail, device, kind[0], None, str(record.value)))
     if any(reading.register == VOLUME for reading in found):
@@ -133,9 +156,9 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 def _past_marked(found: list[MeterReading]) -> list[MeterReading]:
     """A pack may hold one register at several times: all but its newest are history."""
-    by_device: dict[str | None, list[MeterReading]] = {}
+    by_device: dict[tuple[str | None, str | None], list[MeterReading]] = {}
     for reading in found:
-        by_device.setdefault(reading.device, []).append(reading)
+        by_device.setdefault((reading.device, reading.channel), []).append(reading)
     marked = []
     for readings in by_device.values():
         youngest = min(reading.age_s or Decimal(0) for reading in readings)
@@ -149,4 +172,4 @@ def _past_marked(found: list[MeterReading]) -> list[MeterReading]:
 
 
 ADAPTER = EnvelopeAdapter("senml", "SenML, LwM2M 3424", ("lwm2m/+/3424",), recognises, read)
-DECODER = DeviceDecoder("senml", "2", "SenML and LwM2M object 3424", lambda envelope: False, decode)
+DECODER = DeviceDecoder("senml", "3", "SenML and LwM2M object 3424", lambda envelope: False, decode)

@@ -178,7 +178,11 @@ def _metrics(
     if not found and not refused and unknown:
         detail = f"{unknown} metrics named by an alias that no birth explained"
         return Decoded("no_reading", reason="alias_without_birth", detail=detail)
-    return mapping.settled(envelope, found, refused, (), None, "gateway")
+    decoded = mapping.settled(envelope, found, refused, (), None, "gateway")
+    # a node sends what changed only: its birth says what else there is
+    counting = {name: _kind(name, birth.unit, declared) for name, birth in births.items()}
+    decoded.channels = frozenset(name[:80] for name, kind in counting.items() if kind and kind[0] == VOLUME)
+    return decoded
 
 
 def restart(session: str, at: datetime) -> tuple[str, bytes]:

@@ -1,10 +1,13 @@
 """Tasmota counters: `tele/{device}/SENSOR`, or the same asked for, `stat/{device}/STATUS10`. Pure.
 
 `COUNTER` members are pulses, one channel each; a counter starts again at boot unless saved. `Time` is local without a
-zone; what a pulse weighs only the registry knows.
+zone, unless the device's settings add `Epoch` or make it count seconds; what a pulse weighs only the registry knows. A
+full topic may have levels of its own, which then belong to the name.
 """
 
 import re
+from datetime import datetime
+from typing import Any
 
 from adapters import strict
 from adapters.contracts import (
@@ -22,7 +25,7 @@ from adapters.contracts import (
 from adapters.meters import mapping
 
 _TOPIC = re.compile(
-    r"(?:.*/)?(?:tele/(?P<a>[^/]+)/SENSOR|stat/(?P<b>[^/]+)/STATUS(?:8|10)|"
+    r"(?:.*/)?(?:tele/(?P<a>.+)/SENSOR|stat/(?P<b>.+)/STATUS(?:8|10)|"
     r"(?P<c>[^/]+)/tele/SENSOR|(?P<d>[^/]+)/stat/STATUS(?:8|10))"
 )
 
@@ -43,6 +46,14 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
     return [Envelope("tasmota", device, fields=asked if isinstance(asked, dict) else message, decoder="tasmota")]
 
 
+def _time(fields: dict[str, Any], zone: str | None) -> datetime | None:
+    stamp, seconds = fields.get("Time"), fields.get("Epoch")
+    for counted in (seconds, stamp):
+        if type(counted) is int:
+            return strict.epoch(counted, "Time")
+    return strict.instant(stamp, "Time", zone=zone) if stamp is not None else None
+
+
 def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     """Every counter as pulses."""
     if not isinstance(envelope.fields, dict):
@@ -50,8 +61,7 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     counters = envelope.fields.get("COUNTER")
     if not isinstance(counters, dict):
         return Decoded("no_reading", reason="no_register", detail="no COUNTER among the sensors")
-    stamp = envelope.fields.get("Time")
-    at = strict.instant(stamp, "Time", zone=config.time_zone) if stamp is not None else None
+    at = _time(envelope.fields, config.time_zone)
     source: TimeSource = "meter" if at else "receipt"
     found: list[MeterReading] = []
     refused: list[Refused] = []
@@ -68,4 +78,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("tasmota", "Tasmota", ("tele/+/SENSOR",), recognises, read)
-DECODER = DeviceDecoder("tasmota", "1", "Tasmota counters", lambda envelope: False, decode)
+DECODER = DeviceDecoder("tasmota", "2", "Tasmota counters", lambda envelope: False, decode)

@@ -24,7 +24,9 @@ from adapters.contracts import (
 )
 from adapters.meters import mapping
 
+_WRAPPED = re.compile(rb'\s*\{\s*"DevEUI_')
 _VOLUME_POINT = re.compile(r"volume(?:[:_]?\d{1,3})?", re.IGNORECASE)
+_NUMBERED = re.compile(r".*\d")
 _BACKWARD = ("reverse", "backward", "backflow")
 _NO_REGISTER = ("delta", "relative", "interval", "increment", "max", "min", "average", "daily", "hourly")
 _STATES = (
@@ -45,7 +47,7 @@ _STATES = (
 
 def recognises(topic: str, payload: bytes) -> bool:
     """By the wrapping member."""
-    return payload.lstrip()[:20].startswith(b'{"DevEUI_')
+    return _WRAPPED.match(payload) is not None
 
 
 def read(topic: str, payload: bytes) -> list[Envelope]:
@@ -92,7 +94,9 @@ def recognises_points(envelope: Envelope) -> bool:
     )
 
 
-def _volume(envelope: Envelope, point: dict[str, Any], zone: str | None, refused: list[Refused]) -> list[MeterReading]:
+def _volume(
+    envelope: Envelope, name: str, point: dict[str, Any], zone: str | None, refused: list[Refused]
+) -> list[MeterReading]:
     nature = str(point.get("nature") or "").lower()
     if any(word in nature for word in _NO_REGISTER):
         return []
@@ -111,7 +115,8 @@ def _volume(envelope: Envelope, point: dict[str, Any], zone: str | None, refused
             refused.append(Refused(error.reason, error.detail, envelope.device, register))
             continue
         source = "meter" if at else envelope.time_source
-        found.append(MeterReading(envelope.device, register, amount, stated, at or envelope.time, source))
+        when, channel = at or envelope.time, name if _NUMBERED.fullmatch(name) else None
+        found.append(MeterReading(envelope.device, register, amount, stated, when, source, (), channel))
     return mapping.past_marked(found)
 
 
@@ -123,7 +128,7 @@ def decode_points(envelope: Envelope, config: DeviceConfig) -> Decoded:
     for name, point in _points(envelope).items():
         nature = str(point.get("nature") or "").lower()
         if _VOLUME_POINT.fullmatch(name):
-            readings += _volume(envelope, point, config.time_zone, refused)
+            readings += _volume(envelope, name, point, config.time_zone, refused)
         elif name.lower().startswith("status") and any(value is True for value, _ in _records(point)[:1]):
             alarms += [flag for word, flag in _STATES if word in nature][:1]
     at, source = envelope.time, envelope.time_source

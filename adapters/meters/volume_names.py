@@ -35,14 +35,17 @@ _REGISTER = frozenset({"volume", "total", "totalizer", "totaliser", "cumulative"
                        "register", "meter", "counter", "odometer"})  # fmt: skip
 _BARE = frozenset({"volume", "total", "totalvolume", "watervolume", "reading", "meterreading", "index", "register"})
 _REVERSE = frozenset({"reverse", "backward", "backwards", "backflow", "negative", "return"})
-_FORWARD_FIRST = ("total", "totalizer", "totaliser", "cumulative", "cumulated", "current")
+_FORWARD_FIRST = ("total", "totalizer", "totaliser", "cumulative", "cumulated", "current", "forward", "positive")
 _OTHER = frozenset({
     "flow", "rate", "max", "min", "avg", "average", "daily", "day", "hourly", "hour", "weekly", "week", "monthly",
     "month", "yearly", "year", "today", "yesterday", "last", "previous", "prev", "log", "logged", "history",
     "historical", "delta", "interval", "increment", "period", "target", "due", "set", "limit", "threshold", "alarm",
     "leak", "leakage", "consumption", "usage", "used", "tariff", "tank", "per", "unit", "batch", "capacity", "at",
-    "cold", "hot", "energy", "gas", "air", "rain",
+    "cold", "hot", "energy", "gas", "air", "rain", "net",
 })  # fmt: skip
+# A word before the unit that makes it another one: which of them counts, no name settles.
+_SCALES = frozenset({"kilo", "hundred", "hundreds", "thousand", "thousands", "million", "millions", "mega", "hecto",
+                     "deca", "deci", "centi", "milli", "tens", "tenths", "imperial", "imp", "uk", "x"})  # fmt: skip
 _PULSES = frozenset({"pulses", "pulsecount", "pulsecounter", "totalpulse", "totalpulses", "pulsetotal"})
 _TIMES = ("measured_at", "measuredAt", "meter_time", "reading_time", "readingTime", "read_at")
 _ALARMS = {
@@ -88,10 +91,12 @@ def _said_by(name: str) -> _Said:
 
 def _unit_in(name: str, words: tuple[str, ...]) -> str | None:
     """The unit at the end of a name: one word, or two (`ft_3`)."""
-    for length in (1, 2):
-        found = canonical("".join(words[-length:])) if len(words) > length else None
+    for length in (2, 1):
+        parts = words[-length:]
+        found = (canonical("".join(parts)) or canonical(" ".join(parts))) if len(words) > length else None
         if found is not None:
-            return found
+            before = words[-length - 1]
+            return None if before in _SCALES or before.lstrip("x").isdigit() else found
     tail = re.search(r"(m³|ft³)$", name)
     return canonical(tail[1]) if tail else None
 
@@ -140,7 +145,7 @@ def _rank(found: _Found) -> tuple[bool, int]:
 
 
 def _registers(fields: Any) -> list[_Found]:
-    """At most one of each kind, the forward register before pulses, from the first object that holds any."""
+    """The likeliest of each kind, the forward register before pulses, from the first object that holds any."""
     if not isinstance(fields, dict):
         return []
     for inner in _objects(fields):
@@ -156,10 +161,21 @@ def _registers(fields: Any) -> list[_Found]:
         for register in (VOLUME, VOLUME_REVERSE, PULSE_COUNT):
             of_kind = [one for one in found if one.register == register]
             if of_kind and not (register == PULSE_COUNT and chosen):
-                chosen.append(min(of_kind, key=_rank))
+                best = min(map(_rank, of_kind))
+                chosen += [one for one in of_kind if _rank(one) == best]
         if chosen:
             return chosen
     return []
+
+
+def _check_one_of_each(found: list[_Found]) -> None:
+    """Raise Malformed where an object says two things of one register: of two meters, which is the device's?"""
+    said: dict[str, _Found] = {}
+    for one in found:
+        other = said.setdefault(one.register, one)
+        if (one.value, one.unit) != (other.value, other.unit):
+            detail = f"{other.name[:60]} and {one.name[:60]} both are a {one.register}; a mapping must say which counts"
+            raise Malformed("ambiguous_register", detail)
 
 
 def _time(fields: dict[str, Any], envelope: Envelope, zone: str | None) -> tuple[Any, TimeSource]:
@@ -167,6 +183,8 @@ def _time(fields: dict[str, Any], envelope: Envelope, zone: str | None) -> tuple
         for name in _TIMES:
             if isinstance(inner.get(name), str):
                 return strict.instant(inner[name], name, zone=zone), "meter"
+            if type(inner.get(name)) is int:
+                return strict.epoch(inner[name], name), "meter"
     return envelope.time, envelope.time_source
 
 
@@ -177,7 +195,9 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     at, source = _time(envelope.fields, envelope, config.time_zone)
     readings: list[MeterReading] = []
     refused: list[Refused] = []
-    for one in _registers(envelope.fields):
+    registers = _registers(envelope.fields)
+    _check_one_of_each(registers)
+    for one in {one.register: one for one in reversed(registers)}.values():
         register = INDEX_RAW if one.unit is None and one.register == VOLUME else one.register
         try:
             value: Decimal = strict.number(one.value, one.name[:60])
@@ -195,7 +215,7 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 DECODER = DeviceDecoder(
     "volume_m3",
-    "2",
+    "3",
     "Objects whose member names state the unit, or that carry one beside the value",
     lambda envelope: bool(_registers(envelope.fields)),
     decode,

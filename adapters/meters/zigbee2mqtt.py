@@ -35,6 +35,8 @@ _FAULTS = {
     "empty_pip_alarm": "dry",
     "overflow_alarm": "high_flow",
 }
+# What converters of other makes say with a member of its own.
+_TOLD = {"water_leak": "leak", "battery_low": "low_battery", "tamper": "tamper"}
 _ABOUT = frozenset({"availability", "set", "get", "action"})
 
 
@@ -64,11 +66,13 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
         return Decoded("no_reading", reason="no_register", detail="the state has no water_consumed")
     said = envelope.fields.get("faults")
     words = said if isinstance(said, list) else str(said or "").split(",")
-    flags = tuple(dict.fromkeys(_FAULTS[str(word).strip()] for word in words if str(word).strip() in _FAULTS))
+    found = [_FAULTS[str(word).strip()] for word in words if str(word).strip() in _FAULTS]
+    found += [flag for name, flag in _TOLD.items() if envelope.fields.get(name) is True]
+    flags = tuple(dict.fromkeys(found))
     return Decoded(
         "readings", [MeterReading(envelope.device, INDEX_RAW, strict.number(value), None, None, "receipt", flags)]
     )
 
 
 ADAPTER = EnvelopeAdapter("zigbee2mqtt", "Zigbee2MQTT", ("zigbee2mqtt/+",), recognises, read)
-DECODER = DeviceDecoder("zigbee2mqtt", "1", "Zigbee2MQTT water meters", lambda envelope: False, decode)
+DECODER = DeviceDecoder("zigbee2mqtt", "2", "Zigbee2MQTT water meters", lambda envelope: False, decode)

@@ -3,7 +3,7 @@
 The result is a `Row` to store, a `Refused` with its reason, or None for a device nobody registered.
 """
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +15,7 @@ from adapters.contracts import (
     VOLUME,
     VOLUME_INTERVAL,
     VOLUME_REVERSE,
+    Decoded,
     MeterReading,
     Refused,
 )
@@ -121,6 +122,37 @@ def _register_name(reading: MeterReading, profile: Profile | None) -> str:
     if reading.register in _MAIN_REGISTERS:
         return profile.register if profile else VOLUME
     return reading.register
+
+
+def of_channels(
+    decoded: Decoded, entries: Sequence[Profile], at: datetime
+) -> tuple[list[MeterReading], list[tuple[int, Refused]]]:
+    """(the readings that are the device's, refusals by position): which channel counts, the registry says.
+
+    Entries named after channels (`register`) take theirs, and the others are nobody's. Where no entry is and several
+    channels count at the same time, any of them might be the meter's: none is booked.
+    """
+    channels = {reading.channel for reading in decoded.readings if reading.channel is not None}
+    if not channels or not entries:
+        return decoded.readings, []
+    named = {entry.register for entry in entries if entry.covers(at)}
+    if len(named) > 1 or (channels | decoded.channels) & named:
+        return [one for one in decoded.readings if one.channel is None or one.channel in named], []
+    by_register: dict[str, set[str]] = {VOLUME: set(decoded.channels)}
+    for reading in decoded.readings:
+        if reading.channel is not None:
+            by_register.setdefault(reading.register, set()).add(reading.channel)
+    crowded = {register: sorted(found) for register, found in by_register.items() if len(found) > 1}
+    kept: list[MeterReading] = []
+    refused: list[tuple[int, Refused]] = []
+    for reading in decoded.readings:
+        if reading.channel is not None and reading.register in crowded:
+            names = ", ".join(crowded[reading.register][:4])
+            detail = f"channels {names} count; an entry whose register is the channel's name says which is the meter's"
+            refused.append((len(kept) + len(refused), refusal(reading, "ambiguous_channel", detail)))
+        else:
+            kept.append(reading)
+    return kept, refused
 
 
 def missing_registers(readings: list[MeterReading], registry: Registry) -> set[tuple[str, str]]:

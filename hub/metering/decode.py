@@ -78,6 +78,8 @@ def decode_envelope(envelope: Envelope, config: DeviceConfig) -> tuple[str | Non
     """The decoder's name and what it made of the envelope. The registry's decoder goes first, recognition second."""
     if envelope.kind != "uplink":
         return None, Decoded("no_reading", reason="other_event", detail=f"a {envelope.kind} event holds no register")
+    if envelope.fields is None and not envelope.data:
+        return None, Decoded("no_reading", reason="empty_frame", detail="the uplink carries nothing of the device")
     name = config.decoder or envelope.decoder
     decoder = meters.decoder_named(name) if name else meters.recognise_decoder(envelope)
     if decoder is None:

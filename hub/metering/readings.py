@@ -233,6 +233,11 @@ def _decode_one(one: _Opened, known: dict[str, list[devices.Profile]], senders: 
             senders.note(envelope, decoded, one.received_at, redelivered=one.message.redelivered)
         decoded.readings = decode.dated(decoded.readings, one.received_at)
         base = len(one.readings)
+        decoded.readings, crowded = booking.of_channels(decoded, entries, at)
+        one.refused += [(base + position, bad) for position, bad in crowded]
+        if decoded.disposition == "readings" and not decoded.readings:
+            decoded.disposition = "quarantine" if crowded else "no_reading"
+            decoded.reason = crowded[0][1].reason if crowded else "other_channel"
         one.readings += [reading for reading in decoded.readings if not booking.is_alarm(reading)]
         one.alarms += [reading for reading in decoded.readings if booking.is_alarm(reading)]
         one.refused += [(base if bad.position is None else bad.position, bad) for bad in decoded.refused]

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerProcess
@@ -16,6 +17,9 @@ from hub import ingest
 from hub.db import Database
 from hub.settings import Settings
 from tests.forks import fork
+
+# What a publisher may keep waiting: MQTT has 65,535 packet ids, and the client drops what finds none free.
+MOST_WAITING = 20_000
 
 
 def start_ingest(database_url: str, mqtt_url: str, *, name: str, topics: list[str]) -> ForkServerProcess:
@@ -81,8 +85,10 @@ def reading(device: str, value: Any, at: datetime, **more: Any) -> dict[str, Any
 
 def publish_all(client: mqtt.Client, topic: str, payloads: Iterable[bytes], *, pause: float = 0.0) -> None:
     """Publish at QoS 1 and wait until the broker has acknowledged everything."""
-    infos = []
+    infos: deque[mqtt.MQTTMessageInfo] = deque()
     for payload in payloads:
+        if len(infos) == MOST_WAITING:
+            infos.popleft().wait_for_publish(60)
         infos.append(client.publish(topic, payload, qos=1))
         if pause:
             time.sleep(pause)

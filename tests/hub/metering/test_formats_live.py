@@ -149,7 +149,8 @@ def _aside(database: Database) -> set[tuple[str, str]]:
         rows = session.execute(
             text(
                 "SELECT device, value::numeric FROM quarantine"
-                " WHERE reason IN ('clock_behind', 'clock_ahead', 'value_conflict', 'time_without_zone')"
+                " WHERE reason IN ('clock_behind', 'clock_ahead', 'value_conflict', 'time_without_zone',"
+                " 'ambiguous_channel')"
             )
         ).all()
     return {(device.lower(), _rounded(value * scale)) for device, value in rows for scale in FACTORS_M3.values()}
