@@ -24,7 +24,7 @@ MAX_ITEMS = 10_000
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?", re.ASCII | re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_OPEN, _CLOSE = frozenset("[{"), frozenset("]}")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 _LARGEST = Decimal(10) ** 15
 _SMALLEST_EXPONENT = -20
 
@@ -42,7 +42,9 @@ def _no_constant(word: str) -> NoReturn:
 
 # Reads ten times as fast but keeps the last of two equal keys without a word; see `_fast`.
 _FAST = msgspec.json.Decoder(float_hook=Decimal)
-_SPACED = (b" :", b"\t:", b"\r:", b"\n:")
+_WRITER = msgspec.json.Encoder()
+# A single byte is looked for many times as fast as two, and most messages hold none of these.
+_SPACED = ((b" ", b" :"), (b"\n", b"\n:"), (b"\t", b"\t:"), (b"\r", b"\r:"))
 
 
 def _members(value: Any) -> int:
@@ -53,7 +55,7 @@ def _members(value: Any) -> int:
 
 
 def _fast(payload: bytes) -> Any:
-    """The JSON value in `payload`, or None where the careful reader must look.
+    """The JSON object in `payload`, or None where the careful reader must look.
 
     Every member of an object is written `":` unless a space stands before its colon. So where none does, as many
     members read as there are `":` prove that no key was given twice. Written anew, a value without escapes has one
@@ -61,12 +63,71 @@ def _fast(payload: bytes) -> Any:
     """
     try:
         value = _FAST.decode(payload)
-        if type(value) is not dict or any(space in payload for space in _SPACED):
+        if type(value) is not dict:
             return None
-        members = _members(value) if b"\\" in payload else msgspec.json.encode(value).count(b'":')
+        for space, before in _SPACED:
+            if space in payload and before in payload:
+                return None
+        members = _members(value) if b"\\" in payload else _WRITER.encode(value).count(b'":')
     except (ValueError, TypeError, RecursionError, ArithmeticError):
         return None
     return value if members == payload.count(b'":') else None
+
+
+class Members:
+    """A JSON object whose members are read, as strictly as `json_value` reads, only when they are asked for.
+
+    Networks wrap ten times as much around a register as it takes; a member nobody asks for is only known to be JSON.
+    """
+
+    __slots__ = ("_unread",)
+
+    def __init__(self, unread: dict[str, msgspec.Raw]) -> None:
+        self._unread = unread
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._unread
+
+    def get(self, name: str) -> Any:
+        """The member's value, None when it is not there. Raises Malformed as `json_value`."""
+        found = self._unread.get(name)
+        if found is None:
+            return None
+        raw = bytes(found)
+        if raw[:1] in _BRACKETS:
+            return json_value(raw)
+        try:
+            return _FAST.decode(raw)
+        except (ValueError, ArithmeticError):
+            return json_value(raw)
+
+    def inner(self, name: str) -> "Members | None":
+        """The member where it is an object, itself unread; else None."""
+        found = self._unread.get(name)
+        raw = b"" if found is None else bytes(found)
+        return members(raw) if raw[:1] == b"{" else None
+
+
+_UNREAD = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_BRACKETS = frozenset({b"{", b"["})
+
+
+def members(payload: bytes) -> Members:
+    """The object in `payload` with its members unread; Malformed as `json_object`.
+
+    The members and their punctuation filling the payload to the last byte prove that none was given twice; where they
+    do not, the careful reader reads all of it first.
+    """
+    if len(payload) <= MAX_BYTES and payload.count(b"[") + payload.count(b"{") <= MAX_DEPTH:
+        try:
+            found = _UNREAD.decode(payload)
+            filled = 1 + sum([len(raw) for raw in found.values()]) + sum([len(name) + 4 for name in found])
+            if filled == len(payload) and found:
+                return Members(found)
+        except (ValueError, TypeError, RecursionError):
+            pass
+    json_object(payload)
+    return Members(_UNREAD.decode(payload))
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=Decimal, parse_constant=_no_constant)
@@ -87,7 +148,7 @@ def json_value(payload: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
     except UnicodeDecodeError as error:
         raise Malformed("not_utf8", f"not UTF-8 at byte {error.start}") from None
     if not flat:
-        if _depth(text) > MAX_DEPTH:
+        if _depth(payload) > MAX_DEPTH:
             raise Malformed("too_deep", f"nested more than {MAX_DEPTH} deep")
         if (value := _fast(payload)) is not None:
             return value
@@ -99,15 +160,12 @@ def json_value(payload: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
         raise Malformed("not_json", f"not JSON: {error}") from None
 
 
-def _depth(text: str) -> int:
+def _depth(payload: bytes) -> int:
     """Deepest nesting, brackets inside strings counted too: an upper bound is enough for a cap."""
     deepest = now = 0
-    for letter in text:
-        if letter in _OPEN:
-            now += 1
-            deepest = max(deepest, now)
-        elif letter in _CLOSE:
-            now -= 1
+    for letter in payload.translate(None, _NO_BRACKETS):
+        now += 1 if letter in b"[{" else -1
+        deepest = max(deepest, now)
     return deepest
 
 
@@ -168,6 +226,8 @@ def instant(value: Any, name: str = "time", *, zone: str | None = None) -> datet
         raise Malformed("bad_time", f"{name} is not an ISO 8601 time: {str(value)[:40]!r}")
     try:
         found = datetime.fromisoformat(value.strip().upper())
+        if found.tzinfo is UTC:
+            return found
         if found.tzinfo is None:
             return None if zone is None else found.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
         return found.astimezone(UTC)

@@ -235,11 +235,12 @@ class Bench:
         return took
 
     def _roll_up(self, finished: threading.Event) -> None:
+        pace = rollups.Pace(ZoneInfo("UTC"))
         while not finished.is_set():
             with self.database.transaction() as session:
-                done = rollups.roll_up(session, ZoneInfo("UTC"))
+                done = pace.round(session)
             if not done:
-                finished.wait(0.5)
+                finished.wait(rollups.LOOK_S)
 
     def _last(self) -> int:
         return int(self._one("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM raw_message_id_seq"))

@@ -333,7 +333,7 @@ class Ingest:
     # ---------------------------------------------------------------------------------------- on the main thread
 
     def _commit(self, messages: list[Message]) -> None:
-        """Store a batch; when it cannot be stored as a whole for a reason of its own, message by message."""
+        """Store a batch; when it cannot be stored as a whole for a reason of its own, in halves, down to one message."""
         for _ in range(5):
             # what was learnt in a transaction that does not commit may never have been
             known, self._known = self._known, Known()
@@ -356,8 +356,9 @@ class Ingest:
         if len(messages) == 1:
             self._keep_only(messages[0])
             return
-        for message in messages:
-            self._commit([message])
+        half = len(messages) // 2
+        self._commit(messages[:half])
+        self._commit(messages[half:])
 
     def _ask(self, asks: list[tuple[str, bytes]]) -> None:
         """Ask senders to begin anew (a Sparkplug rebirth); who is not reached is asked at the next fault."""

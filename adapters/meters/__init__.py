@@ -39,12 +39,12 @@ DECODERS: dict[str, DeviceDecoder] = {
 
 def adapter_named(name: str) -> EnvelopeAdapter | None:
     """The adapter of that name; hyphens and underscores are the same."""
-    return ADAPTERS.get(name.strip().lower().replace("-", "_"))
+    return ADAPTERS.get(name) or ADAPTERS.get(name.strip().lower().replace("-", "_"))
 
 
 def decoder_named(name: str) -> DeviceDecoder | None:
     """The decoder of that name; hyphens and underscores are the same."""
-    return DECODERS.get(name.strip().lower().replace("-", "_"))
+    return DECODERS.get(name) or DECODERS.get(name.strip().lower().replace("-", "_"))
 
 
 def recognise_adapter(topic: str, payload: bytes) -> EnvelopeAdapter | None:

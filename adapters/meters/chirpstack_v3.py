@@ -31,7 +31,7 @@ def _identity(value: Any) -> str:
 
 def read(topic: str, payload: bytes) -> list[Envelope]:
     """One envelope per event. Raises Malformed when the identity cannot be read."""
-    message = strict.json_object(payload)
+    message = strict.members(payload)
     device = _identity(message.get("devEUI"))
     found = _TOPIC.fullmatch(topic)
     kind = found[2] if found else "up"
@@ -42,14 +42,15 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
     # a gateway without a satellite receiver has no time: the first that has one tells it
     stamp = next((one["time"] for one in heard if one.get("time")), None)
     fields, port, counter = message.get("object"), message.get("fPort"), message.get("fCnt")
-    if fields is None and isinstance(message.get("objectJSON"), str) and message["objectJSON"]:
-        fields = strict.json_value(strict.text(message["objectJSON"], "objectJSON", longest=100_000).encode())
+    written, data = message.get("objectJSON"), message.get("data")
+    if fields is None and isinstance(written, str) and written:
+        fields = strict.json_value(strict.text(written, "objectJSON", longest=100_000).encode())
     return [
         Envelope(
             "chirpstack_v3",
             device,
             fields=fields,
-            data=strict.from_base64(message["data"]) if message.get("data") else None,
+            data=strict.from_base64(data) if data else None,
             port=port if type(port) is int else None,
             counter=counter if type(counter) is int else None,
             time=strict.instant(stamp) if stamp else None,

@@ -20,9 +20,9 @@ def recognises(topic: str, payload: bytes) -> bool:
 
 def read(topic: str, payload: bytes) -> list[Envelope]:
     """One envelope per event. Raises Malformed when the identity is missing or contradicts the topic."""
-    message = strict.json_object(payload)
-    info = message.get("deviceInfo")
-    if not isinstance(info, dict):
+    message = strict.members(payload)
+    info = message.inner("deviceInfo")
+    if info is None:
         raise Malformed("no_device", "the event has no deviceInfo")
     device = strict.eui(info.get("devEui"))
     found = _TOPIC.fullmatch(topic)
@@ -31,13 +31,13 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
         raise Malformed("identity_mismatch", f"topic of device {found[1][:40]!r}, event of device {device}")
     if kind != "up":
         return [Envelope("chirpstack_v4", device, kind=kind)]
-    port, counter, at = message.get("fPort"), message.get("fCnt"), message.get("time")
+    port, counter, at, data = (message.get(name) for name in ("fPort", "fCnt", "time", "data"))
     return [
         Envelope(
             "chirpstack_v4",
             device,
             fields=message.get("object"),
-            data=strict.from_base64(message["data"]) if message.get("data") else None,
+            data=strict.from_base64(data) if data else None,
             port=port if type(port) is int else None,
             counter=counter if type(counter) is int else None,
             time=strict.instant(at) if at else None,

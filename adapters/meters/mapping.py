@@ -5,7 +5,7 @@ in a device's registry entry (`config.mapping`, decoder `mapping`). A unit comes
 from the registry; from nowhere else.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -58,6 +58,11 @@ class Alarm:
     values: tuple[Any, ...] = ()
     each: str | None = None
     where: tuple[str, Any] | None = None
+    outermost: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note the member of the message's object that must be there."""
+        object.__setattr__(self, "outermost", (self.each or self.path).partition(".")[0])
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,8 +80,10 @@ class JsonMapping:
 
 
 def _at(value: Any, path: str) -> Any:
+    if not isinstance(value, dict):
+        return _ABSENT
     if "." not in path:
-        return value.get(path, _ABSENT) if isinstance(value, dict) else _ABSENT
+        return value.get(path, _ABSENT)
     for part in path.split("."):
         if not isinstance(value, dict) or part not in value:
             return _ABSENT
@@ -95,8 +102,6 @@ def _scopes(fields: Any, each: str | None, where: tuple[str, Any] | None) -> lis
 
 
 def _raised(fields: Any, alarm: Alarm) -> bool:
-    if alarm.each is None and type(fields) is dict and "." not in alarm.path and alarm.path not in fields:
-        return False
     for scope in _scopes(fields, alarm.each, alarm.where):
         value = _at(scope, alarm.path)
         if value is _ABSENT or isinstance(value, dict | list):
@@ -165,7 +170,11 @@ def apply(layout: JsonMapping, envelope: Envelope, config: DeviceConfig) -> Deco
 
 def alarms_in(layout: JsonMapping, fields: Any) -> tuple[str, ...]:
     """The flags of the layout's alarms that hold in the object."""
-    return tuple(dict.fromkeys(alarm.flag for alarm in layout.alarms if _raised(fields, alarm)))
+    if type(fields) is not dict:
+        return ()
+    # most layouts know more names than a message has members
+    there = [alarm for alarm in layout.alarms if alarm.outermost in fields and _raised(fields, alarm)]
+    return tuple(dict.fromkeys([alarm.flag for alarm in there])) if there else ()
 
 
 def past_marked(readings: list[MeterReading]) -> list[MeterReading]:
@@ -189,8 +198,10 @@ def settled(
 ) -> Decoded:
     """What a message amounts to: registers with the alarms that hold now, alarms alone, refusals, or nothing."""
     if readings:
+        if not alarms:
+            return Decoded("readings", readings, refused)
         live = [r if HISTORIC in r.flags else r._replace(flags=(*r.flags, *alarms)) for r in readings]
-        if alarms and all(HISTORIC in reading.flags for reading in live):
+        if all(HISTORIC in reading.flags for reading in live):
             live.append(MeterReading(envelope.device, ALARM, None, None, at, source, alarms))
         return Decoded("readings", live, refused)
     if refused:
@@ -220,7 +231,11 @@ def about(envelope: Envelope, fields: Any) -> Envelope:
 
 def fits(layout: JsonMapping, fields: Any) -> bool:
     """Whether the object holds everything that makes the layout known."""
-    return bool(layout.requires) and all(_at(fields, path) is not _ABSENT for path in layout.requires)
+    # asked of every message that no narrower decoder knows: the first path that is missing ends it
+    for path in layout.requires:
+        if _at(fields, path) is _ABSENT:
+            return False
+    return bool(layout.requires)
 
 
 def from_config(options: Any) -> JsonMapping:

@@ -19,27 +19,27 @@ def recognises(topic: str, payload: bytes) -> bool:
 
 def read(topic: str, payload: bytes) -> list[Envelope]:
     """One envelope per event. Raises Malformed when the device is not named."""
-    message = strict.json_object(payload)
-    if "end_device_ids" not in message and isinstance(message.get("data"), dict):
-        message = message["data"]
-    ids = message.get("end_device_ids")
-    if not isinstance(ids, dict):
+    message = strict.members(payload)
+    if "end_device_ids" not in message:
+        message = message.inner("data") or message
+    ids = message.inner("end_device_ids")
+    if ids is None:
         raise Malformed("no_device", "the event has no end_device_ids")
     name = strict.text(ids.get("device_id"), "device_id")
-    device = strict.eui(ids["dev_eui"], "dev_eui") if ids.get("dev_eui") else name
-    found, uplink = _TOPIC.fullmatch(topic), message.get("uplink_message")
-    if (found and found[2] != "up") or not isinstance(uplink, dict):
+    device = strict.eui(ids.get("dev_eui"), "dev_eui") if ids.get("dev_eui") else name
+    found, uplink = _TOPIC.fullmatch(topic), message.inner("uplink_message")
+    if (found and found[2] != "up") or uplink is None:
         return [Envelope("tts_v3", device, kind=found[2] if found and found[2] != "up" else "event", aliases=(name,))]
     if message.get("simulated") is True:
         return [Envelope("tts_v3", device, kind="simulated", aliases=(name,))]
     at = uplink.get("received_at") or message.get("received_at")
-    port, counter = uplink.get("f_port"), uplink.get("f_cnt")
+    port, counter, data = uplink.get("f_port"), uplink.get("f_cnt"), uplink.get("frm_payload")
     return [
         Envelope(
             "tts_v3",
             device,
             fields=uplink.get("decoded_payload"),
-            data=strict.from_base64(uplink["frm_payload"], "frm_payload") if uplink.get("frm_payload") else None,
+            data=strict.from_base64(data, "frm_payload") if data else None,
             port=port if type(port) is int else None,
             counter=counter if type(counter) is int else None,
             time=strict.instant(at) if at else None,

@@ -47,7 +47,10 @@ _OTHER = frozenset({
 _SCALES = frozenset({"kilo", "hundred", "hundreds", "thousand", "thousands", "million", "millions", "mega", "hecto",
                      "deca", "deci", "centi", "milli", "tens", "tenths", "imperial", "imp", "uk", "x"})  # fmt: skip
 _PULSES = frozenset({"pulses", "pulsecount", "pulsecounter", "totalpulse", "totalpulses", "pulsetotal"})
+_INNER_IN_ORDER = ("decoded", "data", "payload", "measurements", "water")
+_INNER = frozenset(_INNER_IN_ORDER)
 _TIMES = ("measured_at", "measuredAt", "meter_time", "reading_time", "readingTime", "read_at")
+_TIME_NAMES = frozenset(_TIMES)
 _ALARMS = {
     "leak": ("leak", "leakage", "leak_detected", "leakDetected", "leaking", "leak_alarm", "leakage_alarm"),
     "burst": ("burst", "pipe_burst", "burst_alarm"),
@@ -77,6 +80,7 @@ class _Said(NamedTuple):
     plain: str
     unit: str | None
     register: str | None
+    possible: bool
 
 
 @lru_cache(maxsize=4096)
@@ -86,7 +90,8 @@ def _said_by(name: str) -> _Said:
     register = None
     if unit is not None and not said & (_OTHER - {"flow"} if "total" in said else _OTHER):
         register = VOLUME_REVERSE if said & _REVERSE else VOLUME if said & _REGISTER else None
-    return _Said(words, "".join(words), unit, register)
+    plain = "".join(words)
+    return _Said(words, plain, unit, register, register is not None or plain in _PULSES or plain in _BARE)
 
 
 def _unit_in(name: str, words: tuple[str, ...]) -> str | None:
@@ -113,7 +118,7 @@ def stated(name: str) -> tuple[str, str] | None:
 
 
 def _member(name: str, value: Any, fields: dict[str, Any]) -> _Found | None:
-    words, plain, unit, register = _said_by(name)
+    words, plain, unit, register, _ = _said_by(name)
     if plain in _PULSES:
         return _Found(name, words, PULSE_COUNT, value, "count")
     if isinstance(value, dict):
@@ -133,10 +138,8 @@ def _member(name: str, value: Any, fields: dict[str, Any]) -> _Found | None:
 def _objects(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The object itself, and the one a codec may have put into it."""
     yield fields
-    for name in ("decoded", "data", "payload", "measurements", "water"):
-        inner = fields.get(name)
-        if isinstance(inner, dict):
-            yield inner
+    if not _INNER.isdisjoint(fields):
+        yield from (fields[name] for name in _INNER_IN_ORDER if isinstance(fields.get(name), dict))
 
 
 def _rank(found: _Found) -> tuple[bool, int]:
@@ -152,11 +155,14 @@ def _registers(fields: Any) -> list[_Found]:
         found = [
             one
             for name, value in inner.items()
-            if value is not None
+            if len(name) <= 60
+            and _said_by(name).possible
+            and value is not None
             and not isinstance(value, bool | list)
-            and len(name) <= 60
             and (one := _member(name, value, inner)) is not None
         ]
+        if len(found) == 1:
+            return found
         chosen: list[_Found] = []
         for register in (VOLUME, VOLUME_REVERSE, PULSE_COUNT):
             of_kind = [one for one in found if one.register == register]
@@ -180,7 +186,7 @@ def _check_one_of_each(found: list[_Found]) -> None:
 
 def _time(fields: dict[str, Any], envelope: Envelope, zone: str | None) -> tuple[Any, TimeSource]:
     for inner in _objects(fields):
-        for name in _TIMES:
+        for name in () if _TIME_NAMES.isdisjoint(inner) else _TIMES:
             if isinstance(inner.get(name), str):
                 return strict.instant(inner[name], name, zone=zone), "meter"
             if type(inner.get(name)) is int:

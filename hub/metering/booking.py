@@ -113,6 +113,8 @@ def judge(
 
 def _entry(entries: list[Profile], reading: MeterReading, at: datetime) -> Profile | None:
     """The entry valid at `at`, and for the register or channel that the reading names if the device has several."""
+    if len(entries) == 1:
+        return entries[0] if entries[0].covers(at) else None
     valid = [entry for entry in entries if entry.covers(at)]
     wanted = (reading.register, reading.channel)
     return next((entry for entry in valid if entry.register in wanted), valid[0] if valid else None)
@@ -132,8 +134,10 @@ def of_channels(
     Entries named after channels (`register`) take theirs, and the others are nobody's. Where no entry is and several
     channels count at the same time, any of them might be the meter's: none is booked.
     """
+    if not entries:
+        return decoded.readings, []
     channels = {reading.channel for reading in decoded.readings if reading.channel is not None}
-    if not channels or not entries:
+    if not channels:
         return decoded.readings, []
     named = {entry.register for entry in entries if entry.covers(at)}
     if len(named) > 1 or (channels | decoded.channels) & named:

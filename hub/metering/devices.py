@@ -4,7 +4,7 @@ Writes `device` (and `meter`, for a serial nobody imported yet) and the change l
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -51,14 +51,15 @@ class Profile:
     gateway: str | None
     valid_from: datetime
     valid_to: datetime | None
+    decoding: DeviceConfig = field(init=False)
+
+    def __post_init__(self) -> None:
+        """What a decoder needs to know of the device, made once for all its messages."""
+        self.decoding = DeviceConfig(self.decoder, self.unit, self.multiplier, self.time_zone, self.config)
 
     def covers(self, at: datetime) -> bool:
         """Whether the entry is valid at `at`."""
         return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)
-
-    def decoding(self) -> DeviceConfig:
-        """What a decoder needs to know of it."""
-        return DeviceConfig(self.decoder, self.unit, self.multiplier, self.time_zone, self.config)
 
 
 class MeterRegister(NamedTuple):

@@ -55,6 +55,28 @@ class Raw(NamedTuple):
     reason: str | None
 
 
+# Rows are copied here and moved on in one statement; what it holds is gone with the transaction.
+_STAGING = """
+CREATE TEMP TABLE IF NOT EXISTS staged_reading (
+    position int4, meter_id int4, measured_at timestamptz, value numeric, unit text, value_m3 numeric, quality text,
+    flags text, time_source text, claimed_at timestamptz, source text, seq int8, raw_id int8, received_at timestamptz
+) ON COMMIT DELETE ROWS
+"""
+_STAGED_TYPES = ("int4", "int4", "timestamptz", "numeric", "text", "numeric", "text", "text", "text", "timestamptz",
+                 "text", "int8", "int8", "timestamptz")  # fmt: skip
+# In the order of the key, so that two writers who meet wait for each other and never deadlock.
+_STORE_STAGED = """
+WITH stored AS (
+    INSERT INTO reading (meter_id, measured_at, value, unit, value_m3, quality, flags, time_source, claimed_at, source,
+        seq, raw_id, received_at)
+    SELECT meter_id, measured_at, value, unit, value_m3, quality, string_to_array(flags, E'\\x1f'), time_source,
+           claimed_at, source, seq, raw_id, received_at
+    FROM staged_reading WHERE position >= %(first)s ORDER BY meter_id, measured_at
+    ON CONFLICT (meter_id, measured_at) DO NOTHING RETURNING meter_id, measured_at
+)
+SELECT position - %(first)s FROM staged_reading LEFT JOIN stored USING (meter_id, measured_at)
+WHERE position >= %(first)s AND stored.meter_id IS NULL
+"""
 _RAW_TYPES = ("int8", "timestamptz", "text", "text", "bytea", "text", "text", "bool", "text", "text")
 
 
@@ -145,8 +167,7 @@ def book(
             standing.add((row.meter_id, row.claimed_at, row.value))
         if first.setdefault((row.meter_id, row.measured_at), position) != position:
             later.append(position)
-    inserted = _insert(session, rows, [*first.values()], raw_ids, sources, received)
-    met = [position for key, position in first.items() if key not in inserted] + later
+    met = _insert(session, rows, [*first.values()], raw_ids, sources, received) + later
     if met:
         _compare(session, rows, met, verdicts, raw_ids, sources, count_repeats)
     return verdicts
@@ -168,43 +189,28 @@ def _standing_claims(session: Session, rows: Sequence[Row]) -> set[tuple[int, da
 def _insert(
     session: Session,
     rows: Sequence[Row],
-    chosen: list[int],
+    chosen: Sequence[int],
     raw_ids: Sequence[int | None],
     sources: Sequence[str],
     received: Sequence[datetime],
-) -> set[tuple[int, datetime]]:
+) -> list[int]:
+    """Store the rows at `chosen` positions whose key is free; the positions whose key is taken."""
     if not chosen:
-        return set()
-    chosen = sorted(chosen, key=lambda position: (rows[position].meter_id, rows[position].measured_at))
-    picked = [
-        (
-            row.meter_id,
-            row.measured_at,
-            row.value,
-            row.unit,
-            row.value_m3,
-            row.quality,
-            row.flags,
-            row.time_source,
-            row.claimed_at,
-            sources[position],
-            row.seq,
-            raw_ids[position],
-            received[position],
-        )
-        for position, row in ((position, rows[position]) for position in chosen)
-    ]
-    found = raw_of(session).execute(
-        "INSERT INTO reading (meter_id, measured_at, value, unit, value_m3, quality, flags, time_source,"
-        " claimed_at, source, seq, raw_id, received_at)"
-        " SELECT m, at, v, u, v3, q, string_to_array(f, E'\\x1f'), ts, c, s, n, r, rec"
-        " FROM unnest(%b::int4[], %b::timestamptz[], %b::numeric[], %b::text[], %b::numeric[], %b::text[], %b::text[],"
-        " %b::text[], %b::timestamptz[], %b::text[], %b::int8[], %b::int8[], %b::timestamptz[])"
-        " x(m, at, v, u, v3, q, f, ts, c, s, n, r, rec)"
-        " ON CONFLICT (meter_id, measured_at) DO NOTHING RETURNING meter_id, measured_at",
-        _columns(picked),
-    )
-    return {(meter_id, at) for meter_id, at in found}
+        return []
+    connection = raw_of(session)
+    # the numbers go on: what the transaction staged before still lies there
+    staged = session.info.get("staged", 0)
+    session.info["staged"] = staged + len(rows)
+    connection.execute(_STAGING)
+    with connection.cursor() as cursor, cursor.copy("COPY staged_reading FROM STDIN BINARY") as copy:
+        copy.set_types(_STAGED_TYPES)
+        for position in chosen:
+            row = rows[position]
+            copy.write_row((
+                staged + position, row.meter_id, row.measured_at, row.value, row.unit, row.value_m3, row.quality, row.flags,
+                row.time_source, row.claimed_at, sources[position], row.seq, raw_ids[position], received[position],
+            ))  # fmt: skip
+    return [position for (position,) in connection.execute(_STORE_STAGED, {"first": staged})]
 
 
 def _compare(

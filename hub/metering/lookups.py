@@ -229,7 +229,7 @@ def decoded(session: Session, row: Any) -> dict[str, Any]:
         entry = next((one for one in entries if one.covers(at)), None)
         if entry is None:
             return DeviceConfig()
-        config = entry.decoding()
+        config = entry.decoding
         dial = registers.get((entry.meter, entry.register))
         if reading is not None and reading.register != PULSE_COUNT and config.unit is None and dial is not None:
             # a bare register counts as the meter's dial does, a pulse never

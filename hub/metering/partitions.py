@@ -3,7 +3,7 @@
 A partition is made beside its table and then attached: creating it in place would lock out every reader until commit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
@@ -26,6 +26,15 @@ def month_of(at: datetime) -> date:
     """The first day of the UTC month that holds `at`."""
     day = at.astimezone(UTC).date()
     return day.replace(day=1)
+
+
+def months_of(times: Sequence[datetime]) -> set[date]:
+    """The first days of the UTC months that hold `times`."""
+    if not times:
+        return set()
+    first, last = month_of(min(times)), month_of(max(times))
+    # a batch of thousands lies in one month, mostly
+    return {first} if first == last else {month_of(at) for at in times}
 
 
 def next_month(month: date) -> date:
@@ -65,8 +74,11 @@ def ensure(connection: "psycopg.Connection[tuple[Any, ...]]", table: Partitioned
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
     like = sql.SQL("INCLUDING COMPRESSION" if connection.info.server_version >= _COMPRESSES else "")
+    # to_regclass would still say what it said above, from its cache, though another writer made the table meanwhile
     for (name,) in connection.execute(
-        "SELECT n FROM unnest(%s::text[]) n WHERE to_regclass(n) IS NULL ORDER BY n", [list(names)]
+        "SELECT n FROM unnest(%s::text[]) n WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.relname = n"
+        " AND c.relnamespace = current_schema()::regnamespace) ORDER BY n",
+        [list(names)],
     ).fetchall():
         first = names[name]
         parent, child = sql.Identifier(table), sql.Identifier(name)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from adapters.contracts import Decoded, DeviceConfig, Envelope, MeterReading, Refused
+from adapters.contracts import DeviceConfig, Envelope, MeterReading, Refused
 from hub import changes
 from hub.db import raw_of
 from hub.errors import storable_text
@@ -21,6 +21,10 @@ from hub.metering import arrivals, booking, decode, devices, ledger, partitions,
 from hub.metering.booking import Registry, Row
 from hub.metering.known import Known
 from hub.metering.ledger import Message
+
+# What may become of a message, from what counts most; and a device of which nothing is known.
+_WORDS = ("readings", "unclaimed", "quarantine", "ambiguous", "event_only", "no_reading")
+_UNKNOWN = DeviceConfig()
 
 Kind = Literal["stored", "duplicate", "revised", "quarantined", "unclaimed"]
 
@@ -216,47 +220,49 @@ def _decode(session: Session, opened: Sequence[_Opened], known: Known, *, live: 
 
 
 def _decode_one(one: _Opened, known: dict[str, list[devices.Profile]], senders: sessions.Sessions) -> None:
-    dispositions: list[tuple[str, Decoded]] = []
+    """What the message's envelopes hold; the disposition is that of the envelope with the most to say."""
+    best = len(_WORDS)
     for envelope in one.envelopes:
-        if envelope.aliases and envelope.device and devices.key(envelope.device) not in known:
+        identity = devices.key(envelope.device) if envelope.device else None
+        if identity is not None and envelope.aliases and identity not in known:
             # some networks name a device twice: the registry may know it by the other name
             envelope.device = next((name for name in envelope.aliases if devices.key(name) in known), envelope.device)
-        entries = known.get(devices.key(envelope.device), ()) if envelope.device else ()
+            identity = devices.key(envelope.device or "")
+        entries: Sequence[devices.Profile] = ()
+        if identity is not None:
+            one.devices.add(identity)
+            entries = known.get(identity, ())
         at = envelope.time or one.received_at
-        config = next((entry.decoding() for entry in entries if entry.covers(at)), DeviceConfig())
-        if envelope.device:
-            one.devices.add(devices.key(envelope.device))
+        config = next((entry.decoding for entry in entries if entry.covers(at)), _UNKNOWN)
         if envelope.session is not None:
             envelope.remembered = senders.of(envelope, one.received_at)
         _, decoded = decode.decode_envelope(envelope, config)
         if envelope.session is not None:
             senders.note(envelope, decoded, one.received_at, redelivered=one.message.redelivered)
-        decoded.readings = decode.dated(decoded.readings, one.received_at)
         base = len(one.readings)
+        decoded.readings = decode.dated(decoded.readings, one.received_at)
         decoded.readings, crowded = booking.of_channels(decoded, entries, at)
         one.refused += [(base + position, bad) for position, bad in crowded]
         if decoded.disposition == "readings" and not decoded.readings:
             decoded.disposition = "quarantine" if crowded else "no_reading"
             decoded.reason = crowded[0][1].reason if crowded else "other_channel"
-        one.readings += [reading for reading in decoded.readings if not booking.is_alarm(reading)]
-        one.alarms += [reading for reading in decoded.readings if booking.is_alarm(reading)]
+        for reading in decoded.readings:
+            if booking.is_alarm(reading):
+                one.alarms.append(reading)
+                continue
+            one.readings.append(reading)
+            if reading.device:
+                one.devices.add(devices.key(reading.device))
         one.refused += [(base if bad.position is None else bad.position, bad) for bad in decoded.refused]
-        dispositions.append((decoded.disposition, decoded))
-        if decoded.disposition == "quarantine" and envelope.device and not entries:
+        word: str = decoded.disposition
+        if word == "quarantine" and envelope.device and not entries:
             # nobody said how to read it: that is a device to claim, not a broken message
-            dispositions[-1] = ("unclaimed", decoded)
-    for word in ("readings", "unclaimed", "quarantine", "ambiguous", "event_only", "no_reading"):
-        first = next((decoded for disposition, decoded in dispositions if disposition == word), None)
-        if first is not None:
-            one.disposition, one.reason, one.detail = (
-                ("quarantine" if word == "ambiguous" else word),
-                first.reason,
-                first.detail,
-            )
-            if word == "ambiguous":
-                one.reason = first.reason or "ambiguous"
-            break
-    one.devices.update(devices.key(reading.device) for reading in one.readings if reading.device)
+            word = "unclaimed"
+        if (rank := _WORDS.index(word)) < best:
+            best = rank
+            one.disposition, one.reason, one.detail = word, decoded.reason, decoded.detail
+    if one.disposition == "ambiguous":
+        one.disposition, one.reason = "quarantine", one.reason or "ambiguous"
 
 
 def _registry(session: Session, opened: Sequence[_Opened], known: Known) -> Registry:
@@ -320,8 +326,7 @@ def _forget_repeats(session: Session, opened: list[_Opened]) -> None:
 def _keep_raw(session: Session, opened: Sequence[_Opened]) -> None:
     if not opened:
         return
-    months = {partitions.month_of(one.received_at) for one in opened}
-    partitions.ensure(raw_of(session), "raw_message", months)
+    partitions.ensure(raw_of(session), "raw_message", partitions.months_of([one.received_at for one in opened]))
     ids = ledger.keep(
         session,
         [
@@ -347,7 +352,7 @@ def _book(session: Session, opened: Sequence[_Opened], batch: Batch, *, replay: 
     """Store the rows of all messages, then put aside what was refused, with one result per reading."""
     by_index = {one.index: one for one in opened}
     rows = [row for one in opened for row in one.rows]
-    partitions.ensure(raw_of(session), "reading", {partitions.month_of(row.measured_at) for row in rows})
+    partitions.ensure(raw_of(session), "reading", partitions.months_of([row.measured_at for row in rows]))
     verdicts = ledger.book(
         session,
         rows,

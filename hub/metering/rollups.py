@@ -7,6 +7,7 @@ caller's transaction. The rules are those of `hub.metering.consumption`; months 
 here only where nothing about its register is due.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -21,6 +22,10 @@ from hub.metering.booking import SIDE_REGISTERS
 
 # How many notes and days of registers one transaction takes, how many registers one statement and over how much time.
 NOTES = 64
+# While readings keep coming a roll-up waits for them, looking this often, up to that long: a day costs the same
+# whether one of its readings is new or all of them.
+LOOK_S = 0.5
+PATIENCE_S = 5.0
 REGISTER_DAYS = 40_000
 REGISTERS = 100
 STRETCH = timedelta(days=92)
@@ -41,6 +46,7 @@ SELECT u.m, greatest(min(u.lo), (SELECT horizon FROM kept)), least(max(u.hi), '9
 FROM taken, unnest(meter_ids, lowers, uppers) u(m, lo, hi) JOIN meter ON meter.id = u.m AND register <> ALL(%s)
 GROUP BY u.m HAVING max(u.hi) >= (SELECT horizon FROM kept) ORDER BY u.m
 """  # noqa: S608
+_WAITING = "SELECT count(*), max(id) FROM (SELECT id FROM consumption_due ORDER BY id DESC LIMIT %s) x"
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -50,6 +56,31 @@ class Due(NamedTuple):
     meter_id: int
     lower: datetime
     upper: datetime
+
+
+class Pace:
+    """Rolls up when readings have paused, when very many wait, or when they have waited long enough."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._newest: int | None = None
+        self._since: float | None = None
+
+    def round(self, session: Session) -> int:
+        """`roll_up` if it is time; 0 when nothing is due or more is to be waited for: look again after `LOOK_S`."""
+        waiting, newest = raw_of(session).execute(_WAITING, [NOTES]).fetchone() or (0, None)
+        lull, self._newest = newest == self._newest, newest
+        if not waiting:
+            self._since = None
+            return 0
+        self._since = self._since or time.monotonic()
+        if waiting < NOTES and not lull and time.monotonic() - self._since < PATIENCE_S:
+            return 0
+        self._since = None
+        done = roll_up(session, self._zone)
+        # what it put back is no news
+        self._newest = (raw_of(session).execute(_WAITING, [1]).fetchone() or (0, None))[1]
+        return done
 
 
 def roll_up(session: Session, zone: ZoneInfo) -> int:
@@ -65,7 +96,11 @@ def roll_up(session: Session, zone: ZoneInfo) -> int:
     connection.execute("SET LOCAL work_mem = '64MB'")
     connection.execute("SET LOCAL jit = off")
     changed = _claim(connection)
-    reached = _slice(connection, _reach(connection, changed))
+    most = REGISTER_DAYS // 2  # each reaches over two days at least
+    _put_back(connection, changed[most:])
+    reached = _reach(connection, changed[:most])
+    reached, left = _slice(reached)
+    _put_back(connection, left)
     for begins, ends in _stretches(reached):
         within = [
             Due(one.meter_id, max(one.lower, begins), min(one.upper, ends))
@@ -114,20 +149,22 @@ def _reach(connection: Connection, changed: Sequence[Due]) -> list[Due]:
     return [Due(*row) for row in found]
 
 
-def _slice(connection: Connection, reached: list[Due]) -> list[Due]:
-    """As many registers as one transaction should take on; the others go back on the list."""
-    days, taken = 0, 0
-    for one in reached:
+def _slice(reached: list[Due]) -> tuple[list[Due], list[Due]]:
+    """As many registers as one transaction should take on, and the others."""
+    days = 0
+    for taken, one in enumerate(reached):
         days += (one.upper - one.lower).days + 2
         if days > REGISTER_DAYS and taken:
-            break
-        taken += 1
-    if left := reached[taken:]:
+            return reached[:taken], reached[taken:]
+    return reached, []
+
+
+def _put_back(connection: Connection, left: Sequence[Due]) -> None:
+    if left:
         connection.execute(
             "INSERT INTO consumption_due (meter_ids, lowers, uppers) VALUES (%b, %b, %b)",
             [list(column) for column in zip(*left, strict=True)],
         )
-    return reached[:taken]
 
 
 def _stretches(reached: Sequence[Due]) -> Iterator[tuple[datetime, datetime]]:

@@ -29,8 +29,6 @@ from hub.worker.jobs import Runner, schedule
 log = structlog.get_logger()
 POLL_SECONDS = 1.0
 UPKEEP_SECONDS = 2.0
-# Readings that arrive meanwhile are rolled up together.
-ROLL_UP_SECONDS = 5.0
 CLOSED_AT_ONCE = 200
 FOLDED_AT_ONCE = 50
 WATCHDOG_SECONDS = 60.0
@@ -47,6 +45,7 @@ class Worker:
         self._stalled = stalled or (lambda: os._exit(EXIT_STALLED))
         self._sender = outbox.Sender(database, Guard(settings.allow_private_endpoints))
         self._runner = Runner(database, settings)
+        self._pace = rollups.Pace(settings.zone)
         self._inbox_wake = threading.Event()
         self._answered = time.monotonic()
         self.stopping = threading.Event()
@@ -58,7 +57,7 @@ class Worker:
             "outbox": lambda: self._sender.run(self.stopping),
             "inbox": lambda: self._rounds(self._apply_events, self._inbox_wake),
             "upkeep": lambda: self._rounds(self._upkeep, unhurried, UPKEEP_SECONDS),
-            "consumption": lambda: self._rounds(self._roll_up, unhurried, ROLL_UP_SECONDS),
+            "consumption": lambda: self._rounds(self._roll_up, unhurried, rollups.LOOK_S),
             "jobs": lambda: self._rounds(self._runner.run_next, unhurried),
         }
         threads = [threading.Thread(target=loop, name=name, daemon=True) for name, loop in loops.items()]
@@ -115,7 +114,7 @@ class Worker:
 
     def _roll_up(self) -> int:
         with self._database.transaction() as session:
-            return rollups.roll_up(session, self._settings.zone)
+            return self._pace.round(session)
 
     def _listen(self) -> None:
         """Wake the loops early; when the connection breaks they go on by their polling."""
