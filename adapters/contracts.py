@@ -161,13 +161,13 @@ class DeviceDecoder:
     """One device's or codec's format.
 
     `recognises` is asked only when the registry does not name a decoder; `wide` ones, which take many devices' objects
-    for theirs, after all others.
+    for theirs, after all others. None where the decoder is always named: by the registry or the format's own adapter.
     """
 
     name: str
     version: str
     title: str
-    recognises: Callable[[Envelope], bool]
+    recognises: Callable[[Envelope], bool] | None
     decode: Callable[[Envelope, DeviceConfig], Decoded]
     wide: bool = False
 

@@ -118,7 +118,7 @@ def members(payload: bytes) -> Members:
     The members and their punctuation filling the payload to the last byte prove that none was given twice; where they
     do not, the careful reader reads all of it first.
     """
-    if len(payload) <= MAX_BYTES and payload.count(b"[") + payload.count(b"{") <= MAX_DEPTH:
+    if len(payload) <= MAX_BYTES:
         try:
             found = _UNREAD.decode(payload)
             filled = 1 + sum([len(raw) for raw in found.values()]) + sum([len(name) + 4 for name in found])

@@ -333,7 +333,7 @@ class Ingest:
     # ---------------------------------------------------------------------------------------- on the main thread
 
     def _commit(self, messages: list[Message]) -> None:
-        """Store a batch; when it cannot be stored as a whole for a reason of its own, in halves, down to one message."""
+        """Store a batch; what cannot be stored as a whole for a reason of its own in halves, down to one message."""
         for _ in range(5):
             # what was learnt in a transaction that does not commit may never have been
             known, self._known = self._known, Known()

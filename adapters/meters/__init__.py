@@ -37,6 +37,9 @@ DECODERS: dict[str, DeviceDecoder] = {
 }
 
 
+_RECOGNISING = [(decoder, decoder.recognises) for decoder in DECODERS.values() if decoder.recognises is not None]
+
+
 def adapter_named(name: str) -> EnvelopeAdapter | None:
     """The adapter of that name; hyphens and underscores are the same."""
     return ADAPTERS.get(name) or ADAPTERS.get(name.strip().lower().replace("-", "_"))
@@ -55,4 +58,7 @@ def recognise_adapter(topic: str, payload: bytes) -> EnvelopeAdapter | None:
 
 def recognise_decoder(envelope: Envelope) -> DeviceDecoder | None:
     """The first decoder that knows the envelope's inside; the order above goes from narrow to wide."""
-    return next((decoder for decoder in DECODERS.values() if decoder.recognises(envelope)), None)
+    for decoder, recognises in _RECOGNISING:
+        if recognises(envelope):
+            return decoder
+    return None

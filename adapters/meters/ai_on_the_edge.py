@@ -53,4 +53,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("ai_on_the_edge", "AI-on-the-edge-device", ("+/+/json",), recognises, read)
-DECODER = DeviceDecoder("ai_on_the_edge", "1", "AI-on-the-edge cameras", lambda envelope: False, decode)
+DECODER = DeviceDecoder("ai_on_the_edge", "1", "AI-on-the-edge cameras", None, decode)

@@ -203,6 +203,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("headend_export", "Head-end exports", ("headend/+/+",), recognises, read)
-DECODER = DeviceDecoder(
-    "headend_export", "2", "Beacon, Aclara, Sensus, Sentryx and Subeca exports", lambda envelope: False, decode
-)
+DECODER = DeviceDecoder("headend_export", "2", "Beacon, Aclara, Sensus, Sentryx and Subeca exports", None, decode)

@@ -5,7 +5,8 @@ in a device's registry entry (`config.mapping`, decoder `mapping`). A unit comes
 from the registry; from nowhere else.
 """
 
-from dataclasses import dataclass, field, replace
+import dataclasses
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -58,7 +59,7 @@ class Alarm:
     values: tuple[Any, ...] = ()
     each: str | None = None
     where: tuple[str, Any] | None = None
-    outermost: str = field(init=False)
+    outermost: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         """Note the member of the message's object that must be there."""
@@ -258,4 +259,4 @@ def _own(envelope: Envelope, config: DeviceConfig) -> Decoded:
     return apply(from_config(config.options.get("mapping")), envelope, config)
 
 
-DECODER = DeviceDecoder("mapping", "1", "The mapping in the device's registry entry", lambda envelope: False, _own)
+DECODER = DeviceDecoder("mapping", "1", "The mapping in the device's registry entry", None, _own)

@@ -99,4 +99,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("plain", "Curbstop's own JSON", ("curbstop/v1/+/readings",), recognises, read)
-DECODER = DeviceDecoder("plain", "1", "Curbstop's own JSON", lambda envelope: envelope.network == "plain", decode)
+DECODER = DeviceDecoder("plain", "1", "Curbstop's own JSON", None, decode)

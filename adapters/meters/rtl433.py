@@ -143,4 +143,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("rtl433", "rtl_433", ("rtl_433/+/events",), recognises, read)
-DECODER = DeviceDecoder("rtl433", "2", "rtl_433 water meters", lambda envelope: False, decode)
+DECODER = DeviceDecoder("rtl433", "2", "rtl_433 water meters", None, decode)

@@ -103,4 +103,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("rtlamr", "rtlamr, metermon", ("metermon/raw",), recognises, read)
-DECODER = DeviceDecoder("rtlamr", "3", "Itron ERT and Neptune R900 by rtlamr", lambda envelope: False, decode)
+DECODER = DeviceDecoder("rtlamr", "3", "Itron ERT and Neptune R900 by rtlamr", None, decode)

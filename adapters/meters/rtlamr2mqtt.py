@@ -67,4 +67,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("rtlamr2mqtt", "rtlamr2mqtt", ("rtlamr/+/state", "rtlamr/+/attributes"), recognises, read)
-DECODER = DeviceDecoder("rtlamr2mqtt", "2", "rtlamr2mqtt states", lambda envelope: False, decode)
+DECODER = DeviceDecoder("rtlamr2mqtt", "2", "rtlamr2mqtt states", None, decode)

@@ -75,4 +75,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("scalar_topics", "Plain scalars", ("everblu/cyble/+",), recognises, read)
-DECODER = DeviceDecoder("scalar_topics", "2", "One number per topic", lambda envelope: False, decode)
+DECODER = DeviceDecoder("scalar_topics", "2", "One number per topic", None, decode)

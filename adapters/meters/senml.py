@@ -172,4 +172,4 @@ def _past_marked(found: list[MeterReading]) -> list[MeterReading]:
 
 
 ADAPTER = EnvelopeAdapter("senml", "SenML, LwM2M 3424", ("lwm2m/+/3424",), recognises, read)
-DECODER = DeviceDecoder("senml", "3", "SenML and LwM2M object 3424", lambda envelope: False, decode)
+DECODER = DeviceDecoder("senml", "3", "SenML and LwM2M object 3424", None, decode)

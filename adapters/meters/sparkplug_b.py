@@ -192,4 +192,4 @@ def restart(session: str, at: datetime) -> tuple[str, bytes]:
 
 
 ADAPTER = EnvelopeAdapter("sparkplug_b", "Sparkplug B", ("spBv1.0/#",), recognises, read, restart)
-DECODER = DeviceDecoder("sparkplug_b", "2", "Sparkplug B metrics", lambda envelope: False, decode)
+DECODER = DeviceDecoder("sparkplug_b", "2", "Sparkplug B metrics", None, decode)

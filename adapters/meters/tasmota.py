@@ -78,4 +78,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("tasmota", "Tasmota", ("tele/+/SENSOR",), recognises, read)
-DECODER = DeviceDecoder("tasmota", "2", "Tasmota counters", lambda envelope: False, decode)
+DECODER = DeviceDecoder("tasmota", "2", "Tasmota counters", None, decode)

@@ -46,4 +46,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("tuya_dps", "Tuya data points", ("tuya/+/DPS/state",), recognises, read)
-DECODER = DeviceDecoder("tuya_dps", "1", "Tuya data points", lambda envelope: False, decode)
+DECODER = DeviceDecoder("tuya_dps", "1", "Tuya data points", None, decode)

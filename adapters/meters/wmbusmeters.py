@@ -110,4 +110,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("wmbusmeters", "wmbusmeters", ("wmbusmeters/+",), recognises, read)
-DECODER = DeviceDecoder("wmbusmeters", "2", "wmbusmeters telegrams", lambda envelope: False, decode)
+DECODER = DeviceDecoder("wmbusmeters", "2", "wmbusmeters telegrams", None, decode)

@@ -75,4 +75,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("zigbee2mqtt", "Zigbee2MQTT", ("zigbee2mqtt/+",), recognises, read)
-DECODER = DeviceDecoder("zigbee2mqtt", "2", "Zigbee2MQTT water meters", lambda envelope: False, decode)
+DECODER = DeviceDecoder("zigbee2mqtt", "2", "Zigbee2MQTT water meters", None, decode)

@@ -208,7 +208,8 @@ def _insert(
             row = rows[position]
             copy.write_row((
                 staged + position, row.meter_id, row.measured_at, row.value, row.unit, row.value_m3, row.quality, row.flags,
-                row.time_source, row.claimed_at, sources[position], row.seq, raw_ids[position], received[position],
+                row.time_source, row.claimed_at, sources[position], row.seq, raw_ids[position],
+                received[position],
             ))  # fmt: skip
     return [position for (position,) in connection.execute(_STORE_STAGED, {"first": staged})]
 

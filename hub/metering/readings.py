@@ -191,9 +191,15 @@ def _arrivals(session: Session, messages: Sequence[Message], known: Known) -> li
     known.as_of(state)
     here = time.monotonic()
     opened = []
+    waiting: float | None = None
+    at = now
     for index, message in enumerate(messages):
-        waited = here - message.received if message.received is not None else 0.0
-        opened.append(_Opened(message, index, message.received_at or now - timedelta(seconds=waited * rate)))
+        if message.received is not None and message.received != waiting:
+            # hundreds come with one read from the socket
+            waiting = message.received
+            at = now - timedelta(seconds=(here - waiting) * rate)
+        arrived = message.received_at or (now if message.received is None else at)
+        opened.append(_Opened(message, index, arrived))
     return opened
 
 
