@@ -114,6 +114,98 @@ def keep(session: Session, rows: Sequence[Raw]) -> list[int]:
     ):
         copy.set_types(_RAW_TYPES)
         for raw_id, row in zip(ids, rows, strict=True):
+            copy.write_row((raw_id, *row))
+    return ids
+
+
+def already_kept(session: Session, keys: Sequence[tuple[str | None, str, bytes]], *, before: datetime) -> list[bool]:
+    """For each (device, topic, payload): whether the same bytes were kept from the same topic within a day."""
+    # two joins, because only a plain equality and a plain IS NULL can use the index on (device, received_at)
+    found = raw_of(session).execute(
+        "WITH u AS MATERIALIZED (SELECT * FROM unnest(%(devices)b::text[], %(topics)b::text[], %(payloads)b::bytea[])"
+        " WITH ORDINALITY u(device, topic, payload, position))"
+        " SELECT u.position FROM u JOIN raw_message r ON r.device = u.device AND r.topic = u.topic"
+        " AND r.payload = u.payload WHERE r.received_at > %(since)s"
+        " UNION SELECT u.position FROM u JOIN raw_message r ON r.topic = u.topic AND r.payload = u.payload"
+        " WHERE u.device IS NULL AND r.device IS NULL AND r.received_at > %(since)s",
+        {
+            "devices": [device for device, _, _ in keys],
+            "topics": [storable_text(topic) for _, topic, _ in keys],
+            "payloads": [payload for _, _, payload in keys],
+            "since": before - _REDELIVERY,
+        },
+    )
+    known = {row[0] for row in found}
+    return [position in known for position in range(1, len(keys) + 1)]
+
+
+def book(
+    session: Session,
+    rows: Sequence[Row],
+    *,
+    raw_ids: Sequence[int | None],
+    sources: Sequence[str],
+    received: Sequence[datetime],
+    count_repeats: bool,
+) -> list[tuple[str, str | None]]:
+    """Store readings; per row `stored`, `duplicate`, `revised`, or `value_conflict` with what stands instead.
+
+    The key is (meter register, measured_at). The same value again is counted. Another value never replaces the first,
+    unless its device is marked as revising; the former value is then kept as a resolved quarantine entry.
+    """
+    if not rows:
+        return []
+    verdicts: list[tuple[str, str | None]] = [("stored", None)] * len(rows)
+    standing = _standing_claims(session, rows)
+    first: dict[tuple[int, datetime], int] = {}
+    later: list[int] = []
+    for position, row in enumerate(rows):
+        if row.claimed_at is not None and (row.meter_id, row.claimed_at, row.value) in standing:
+            verdicts[position] = ("duplicate", None)
+            continue
+        if row.claimed_at is not None:
+            standing.add((row.meter_id, row.claimed_at, row.value))
+        if first.setdefault((row.meter_id, row.measured_at), position) != position:
+            later.append(position)
+    met = _insert(session, rows, [*first.values()], raw_ids, sources, received) + later
+    if met:
+        _compare(session, rows, met, verdicts, raw_ids, sources, count_repeats)
+    return verdicts
+
+
+def _standing_claims(session: Session, rows: Sequence[Row]) -> set[tuple[int, datetime, Decimal]]:
+    """Readings with a disbelieved clock that are booked already: their key is the claim, not the arrival."""
+    claims = [(row.meter_id, row.claimed_at) for row in rows if row.claimed_at is not None]
+    if not claims:
+        return set()
+    found = raw_of(session).execute(
+        "SELECT r.meter_id, r.claimed_at, r.value FROM unnest(%b::int4[], %b::timestamptz[]) u(m, at)"
+        " JOIN reading r ON r.meter_id = u.m AND r.claimed_at = u.at",
+        _columns(claims),
+    )
+    return {(meter_id, at, value) for meter_id, at, value in found}
+
+
+def _insert(
+    session: Session,
+    rows: Sequence[Row],
+    chosen: Sequence[int],
+    raw_ids: Sequence[int | None],
+    sources: Sequence[str],
+    received: Sequence[datetime],
+) -> list[int]:
+    """Store the rows at `chosen` positions whose key is free; the positions whose key is taken."""
+    if not chosen:
+        return []
+    connection = raw_of(session)
+    # the numbers go on: what the transaction staged before still lies there
+    staged = session.info.get("staged", 0)
+    session.info["staged"] = staged + len(rows)
+    connection.execute(_STAGING)
+    with connection.cursor() as cursor, cursor.copy("COPY staged_reading FROM STDIN BINARY") as copy:
+        copy.set_types(_STAGED_TYPES)
+        for position in chosen:
+            row = rows[position]
             copy.write_row((
                 staged + position, row.meter_id, row.measured_at, row.value, row.unit, row.value_m3, row.quality,
                 row.flags, row.time_source, row.claimed_at, sources[position], row.seq, raw_ids[position],
