@@ -334,7 +334,8 @@ class Period:
 
 def _whole(flow: Flow, lower: datetime, upper: datetime) -> bool:
     """Whether the meter was installed throughout: what was not there yet misses nothing."""
-    return flow.expected_s >= (upper - lower).total_seconds() - 1
+    # an hour less where the clock goes forward: the difference of two local times is not that of their instants
+    return flow.expected_s >= upper.timestamp() - lower.timestamp() - 1
 
 
 def _copied(flow: Flow) -> Flow:

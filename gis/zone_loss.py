@@ -106,6 +106,8 @@ class Consumption:
     points_from_bills: int = 0
     points_from_registers: int = 0
     points_without_data: int = 0
+    # days in which somebody lived at a place with neither meter nor bill, summed over the places
+    unmeasured_days: float = 0.0
     points_unbilled: int = 0
     register_breaks: int = 0
     covered_s: float = 0.0
@@ -245,8 +247,7 @@ class ZoneLoss:
     @property
     def assessed_m3(self) -> float:
         """What lived-in places without a meter or a bill are taken to use; none unless assumed."""
-        places = self.consumption.points_without_data if self.assumptions.unmetered_l_per_conn_day else 0
-        return places * self.assumptions.unmetered_l_per_conn_day / 1000 * self.window_s / 86400
+        return self.consumption.unmeasured_days * self.assumptions.unmetered_l_per_conn_day / 1000
 
     def _assume(self, inputs: BalanceInputs) -> None:
         """Put the default shares where nothing was measured: recorded uses replace the default of unbilled ones."""

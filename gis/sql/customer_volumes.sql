@@ -1,7 +1,7 @@
 -- Consumption per zone from registers and bills, each point and period from exactly one of the two.
 --
--- A point's source is its bills, unless its registers cover the window by actual readings for more than a day longer
--- (no bill yet, or an estimated one). Bills and read-to-read volumes are spread evenly over their time.
+-- A point's source is its bills, unless its registers cover the window by actual readings for more than a day longer, or
+-- a tenth of a short window (no bill yet, or an estimated one). Bills and read-to-read volumes are spread evenly over their time.
 , metered AS (
     SELECT s.zone, s.service_point, s.purpose <> 'revenue' AS unbilled,
            sum(s.sign * coalesce(r.volume_m3, 0)) AS m3,
@@ -50,12 +50,16 @@ billed AS (
            (SELECT sum(extract(epoch FROM upper(d) - lower(d))) FROM unnest(actual_days) d) AS actual_s
     FROM billed_days
 ),
--- somebody lives here and nothing is measured: expected, and not known
+-- somebody lives here and nothing is measured: expected, and not known; its days are local ones
 lived_in AS (
-    SELECT w.zone, w.service_point, max(extract(epoch FROM w.upper - w.lower)) AS expected_s
+    SELECT w.zone, w.service_point, max(extract(epoch FROM w.upper - w.lower)) AS expected_s,
+           range_agg(tsrange(
+               greatest(w.lower AT TIME ZONE %(time_zone)s, o.since::timestamp),
+               least(w.upper AT TIME ZONE %(time_zone)s, coalesce(o.until, 'infinity')::timestamp)
+           )) AS days
     FROM member w JOIN occupancy o ON o.service_point = w.service_point
-        AND o.since < (w.upper AT TIME ZONE %(time_zone)s)::date
-        AND coalesce(o.until, 'infinity') > (w.lower AT TIME ZONE %(time_zone)s)::date
+        AND o.since < w.upper AT TIME ZONE %(time_zone)s
+        AND coalesce(o.until, 'infinity') > w.lower AT TIME ZONE %(time_zone)s
     WHERE NOT EXISTS (
         SELECT FROM meter_installation i
         WHERE i.service_point = w.service_point AND i.installed_at < w.upper
@@ -66,9 +70,10 @@ lived_in AS (
 point AS (
     SELECT zone, service_point, m.m3 AS register_m3, m.extrapolated_m3, m.covered_s AS register_s,
            coalesce(m.expected_s, lived_in.expected_s) AS expected_s, m.breaks, m.service_point IS NULL AS unmetered,
+           (SELECT sum(extract(epoch FROM upper(d) - lower(d))) FROM unnest(lived_in.days) d) / 86400 AS lived_days,
            m.straddling_m3 AS register_straddling_m3, b.straddling_m3 AS bill_straddling_m3, b.m3 AS bill_m3, b.estimated_m3, b.covered_s AS bill_s,
            b.service_point IS NOT NULL
-               AND coalesce(b.actual_s, 0) + 86400 >= coalesce(m.covered_s, 0) AS from_bills
+               AND coalesce(b.actual_s, 0) + least(86400, 0.1 * m.expected_s) >= coalesce(m.covered_s, 0) AS from_bills
     FROM (SELECT * FROM metered WHERE NOT unbilled) m
     FULL JOIN billed b USING (zone, service_point)
     FULL JOIN lived_in USING (zone, service_point)
@@ -82,7 +87,7 @@ chosen AS (
            CASE WHEN p.from_bills THEN p.bill_straddling_m3 ELSE coalesce(p.register_straddling_m3, 0) END AS straddling_m3,
            CASE WHEN p.from_bills THEN p.bill_s ELSE coalesce(p.register_s, 0) END AS covered_s,
            coalesce(p.expected_s, extract(epoch FROM w.upper - w.lower)) AS expected_s,
-           coalesce(p.breaks, 0) AS breaks, p.unmetered
+           coalesce(p.breaks, 0) AS breaks, p.unmetered, p.lived_days
     FROM point p JOIN zone_window w USING (zone)
 )
 , classed AS (
@@ -107,6 +112,8 @@ SELECT w.zone,
        count(*) FILTER (WHERE c.source = 'bills') AS points_from_bills,
        count(*) FILTER (WHERE c.source = 'registers') AS points_from_registers,
        count(*) FILTER (WHERE c.source = 'none') AS points_without_data,
+       -- days of places with neither meter nor bill in which somebody lived there, for an assessment
+       coalesce(sum(c.lived_days) FILTER (WHERE c.unmetered AND c.source = 'none'), 0)::float8 AS unmeasured_days,
        coalesce(sum(least(c.covered_s, c.expected_s)), 0)::float8 AS covered_s,
        coalesce(sum(c.expected_s), 0)::float8 AS expected_s,
        coalesce(sum(c.breaks), 0)::int AS register_breaks,

@@ -360,6 +360,43 @@ def test_billed_without_a_meter(town: Town) -> None:
     assert (inputs.billed_metered, inputs.billed_unmetered) == pytest.approx((600, 15 + 0.1 * DAYS))
 
 
+def test_assessed_by_the_days_somebody_lived_there(town: Town) -> None:
+    town.flows()
+    town.add("service-points", "id,address,lon,lat", "P3,d,0.7,0.5", "P4,e,0.8,0.5")
+    town.add(
+        "accounts", "account,service_point,since,until", "A3,P3,2025-12-01,2026-01-06", "A4,P3,2026-01-29,",
+        "A5,P4,2026-01-11,",
+    )  # fmt: skip
+    # C2 is metered: its silence is extrapolated from its own pace, not assessed
+    town.read("C2,2025-10-01,0", "C2,2025-11-01,31", "C2,2025-12-01,61")
+    inputs = town.losses("A", unmetered_l_per_conn_day=100)["A"].balance_inputs()
+    assert inputs is not None
+    assert inputs.billed_unmetered == pytest.approx(0.1 * (5 + 3 + 21))
+    assert inputs.billed_metered == pytest.approx(31, rel=1e-3)
+    # on the 20th P3 goes over to another zone
+    town.add("zones", "code,name,valid_from,wkt", 'A,Upper,2026-01-20,"POLYGON ((0 0, 0.75 0, 0.75 1, 0 1, 0 0))"')
+    inputs = town.losses("A", unmetered_l_per_conn_day=100)["A"].balance_inputs()
+    assert inputs is not None
+    assert inputs.billed_unmetered == pytest.approx(0.1 * (5 + 3 + 9))
+
+
+def test_actual_reads_of_a_single_day_come_before_an_estimated_bill(town: Town) -> None:
+    town.flows()
+    town.read("C1,2026-01-01,0", "C1,2026-02-01,31", "C2,2026-01-01,0", "C2,2026-02-01,31")
+    town.add(
+        "consumption", "service_point,from,to,volume,unit,bill,estimated", "P1,2026-01-01,2026-02-01,310,m3,B,true"
+    )
+    day = (datetime(2026, 1, 10, tzinfo=ZONE), datetime(2026, 1, 11, tzinfo=ZONE))
+    assert town.billed(period=day) == pytest.approx(2)
+
+
+def test_a_meter_heard_late_in_the_month_the_clock_goes_forward(town: Town) -> None:
+    town.read("IN,2026-03-20,0", "IN,2026-04-01,1200", "TR,2026-03-01,0", "TR,2026-04-01,310")
+    loss = town.losses("A", period=(datetime(2026, 3, 1, tzinfo=ZONE), datetime(2026, 4, 1, tzinfo=ZONE)))["A"]
+    assert loss.lower == datetime(2026, 3, 20, tzinfo=ZONE)
+    assert loss.coverage()["inflow"] == pytest.approx(12 / 31, abs=0.002)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_any_reads_are_interpolated_and_months_add_up(town: Town, seed: int) -> None:
     chance = random.Random(seed)
