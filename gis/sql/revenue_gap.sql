@@ -1,10 +1,12 @@
 -- Meters whose water earned nothing, with the volume measured in that time, or estimated for a register that stands
 -- still; behind revenue_spans.sql and register_volumes.sql. Of several reasons a place is told under the first.
 , measured AS (
-    SELECT s.kind, s.why, s.service_point, s.serial, s.bill, min(s.lower) AS since, max(s.upper) AS until,
-           sum(v.volume_m3) AS m3, false AS estimated
+    SELECT s.kind, string_agg(DISTINCT s.why, '; ' ORDER BY s.why) AS why, s.service_point, s.serial, s.bill,
+           min(s.lower) AS since, max(s.upper) AS until, sum(v.volume_m3) AS m3, false AS estimated
     FROM span s JOIN register_volume v USING (span_id)
-    GROUP BY 1, 2, 3, 4, 5
+    -- what was only spread over the edge of a part of the period need not have passed in it
+    WHERE v.volume_m3 - CASE WHEN s.partly THEN v.straddling_m3 ELSE 0 END >= 0.01
+    GROUP BY 1, 3, 4, 5
     HAVING sum(v.volume_m3) >= %(least_m3)s
 ),
 -- a register that moved before, and has now stood still for three months in a lived-in place
@@ -38,7 +40,7 @@ still AS (
           AND r.measured_at >= p.installed_at AND r.value_m3 IS NOT NULL AND r.quality IN ('good', 'suspect')
         ORDER BY r.measured_at LIMIT 1
     ) a
-    WHERE p.has_account AND n.at - s.at >= interval '85 days' AND s.v > a.v AND s.v = n.v
+    WHERE NOT isempty(p.lived) AND n.at - s.at >= interval '85 days' AND s.v > a.v AND s.v = n.v
       AND (SELECT count(*) FROM reading r WHERE r.meter_id = m.id AND r.measured_at >= s.at AND r.measured_at <= n.at
              AND r.quality IN ('good', 'suspect')) >= 3
 ),

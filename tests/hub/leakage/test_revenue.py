@@ -2,12 +2,14 @@
 
 import csv
 import io
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from hub.cli import build
+from hub.work import orders
 from tests.conftest import Live
 from tests.hub.leakage.test_zone_routes import ZONES
 
@@ -71,6 +73,54 @@ def test_meters_that_earn_nothing(town: Live, monkeypatch: pytest.MonkeyPatch, t
     assert {line["meter"]: line["money"] for line in lines}["C4"] == "10.02"
     page = CliRunner().invoke(build(), (*words, "--format", "html")).stdout
     assert "uses water though the valve is closed" in page and "Street 4" in page
+
+
+def test_parts_of_a_year_that_earn_nothing(live: Live) -> None:
+    """Each of these pays for a part of the year. A cubic metre a day runs everywhere, read on the first of months."""
+    client = live.client("admin")
+    serials = ("VACANT", "GAP", "TAIL", "FRESH", "CUT", "SWITCH", "PAYS")
+    firsts = [f"2025-{month:02}-01" for month in range(1, 13)] + ["2026-01-01"]
+
+    def bills(serial: str, *months: int) -> str:
+        return "".join(f"{serial},{firsts[m - 1]},{firsts[m]},30,m3,{serial}{m}\n" for m in months)
+
+    def days(day: str) -> int:
+        return (date.fromisoformat(day) - date(2025, 1, 1)).days
+
+    files = {
+        "service-points": "id,address,lon,lat\n" + "".join(f"{s},Street {s},0.5,0.5\n" for s in serials),
+        "meters": "serial,service_point,unit,dials\n" + "".join(f"{s},{s},m3,6\n" for s in serials),
+        "accounts": "account,service_point,since,until\n"
+        + "".join(f"A{s},{s},2020-01-01,{'2025-04-01' if s == 'VACANT' else ''}\n" for s in serials if s != "SWITCH")
+        # one tenant leaves, the next one comes, and June is billed to neither
+        + "A1,SWITCH,2020-01-01,2025-06-10\nA2,SWITCH,2025-06-20,\n",
+        "consumption": "service_point,from,to,volume,unit,bill\n"
+        + bills("VACANT", 1, 2, 3) + bills("GAP", 1, 2, 3, 4, 8, 9, 10, 11, 12) + bills("TAIL", 1, 2)
+        + bills("FRESH", *range(1, 12)) + bills("CUT", *range(1, 13)) + bills("PAYS", *range(1, 13))
+        + bills("SWITCH", 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12),
+        "readings": "meter,read_at,value\n" + "".join(f"{s},{day},{days(day)}\n" for s in serials for day in firsts),
+    }  # fmt: skip
+    for kind, body in files.items():
+        answer = client.post(f"/api/v1/imports/{kind}", content=body.encode())
+        assert answer.status_code == 200, answer.text
+    with live.database.transaction() as session:
+        # cut in March, restored in October: the valve is open now, the orders tell what it was
+        for answer, at in (("closed", "2025-03-01"), ("open", "2025-10-01")):
+            order = orders.open_order(session, type="reread", by="test", service_point="CUT").order
+            order.status, order.ended_at = "closed", datetime.fromisoformat(f"{at}T00:00:00+00:00")
+            order.completion = {"code": "done", "answers": {"valve_after": answer}}
+        session.connection().exec_driver_sql(
+            "INSERT INTO place_fact (service_point, fact, state, since) VALUES ('CUT', 'valve', 'open', '2025-10-01')"
+        )
+    year = {"from": "2025-01-01", "to": "2026-01-01"}
+    items = live.client("analyst").get("/api/v1/revenue-gap", params=year).json()["items"]
+    assert {item["meter"]: (item["kind"], item["why"], round(item["m3"])) for item in items} == {
+        "VACANT": ("running_unbilled", "no account", 275),
+        "GAP": ("running_unbilled", "no bill", 92),
+        "TAIL": ("running_unbilled", "no bill", 306),
+        "SWITCH": ("running_unbilled", "no account; no bill", 30),
+        "CUT": ("use_while_closed", "valve closed", 214),
+    }
 
 
 def test_codes_that_name_the_wrong_zone(town: Live) -> None:
