@@ -9,8 +9,8 @@ import typer
 
 from hub import imports
 from hub.cli.people import ACTOR
-from hub.cli.transaction import command_database, command_transaction
-from hub.imports import Fault, ImportRefused
+from hub.cli.transaction import command_database
+from hub.imports import Fault, ImportRefused, runs
 from hub.metering import retention
 from hub.settings import load
 
@@ -49,15 +49,11 @@ def _command(kind: str) -> Callable[[Path], None]:
     def run(file: FileArgument) -> None:
         settings = load()
         try:
-            with command_transaction(settings) as session:
-                outcome = imports.run(
-                    session,
-                    kind,
-                    file,
-                    actor=ACTOR,
-                    zone=settings.zone,
-                    progress=_show if sys.stderr.isatty() else None,
-                )
+            with command_database(settings) as database:
+                size = file.stat().st_size if file.is_file() else 0
+                run_id = runs.begin(database, kind, file=file.name, size=size, by=ACTOR)
+                shown = _show if sys.stderr.isatty() else None
+                outcome = runs.carry_out(database, run_id, file, zone=settings.zone, progress=shown)
         except ImportRefused as refused:
             _explain(refused)
             raise typer.Exit(1) from None

@@ -268,9 +268,9 @@ class _Story:
             self._save()
 
     def _show(self, bar: dict[str, Any], step: str, done: int, total: int) -> None:
-        """Rows are checked, then stored, then built in; a bar is full only when the file's transaction is over."""
-        shares = {"checked": (0, 45), "stored": (45, 45), "over": (0, 100)}
-        begins, spans = shares.get(step, (90, 5))
+        """Rows are read, checked, staged and written; a bar is full only when the file's transaction is over."""
+        shares = {"read": (0, 5), "checked": (5, 40), "staged": (45, 25), "written": (70, 25), "over": (0, 100)}
+        begins, spans = shares[step]
         bar["done"], bar["total"] = begins + round(spans * done / max(total, 1)), 100
         write_document(self.told.folder / "progress.json", self.bars)
         share = bar["done"] / bar["total"]

@@ -39,6 +39,7 @@ MENU = [
     ("/zones", "Zones", ("admin", "supervisor", "dispatcher", "billing", "analyst")),
     ("/leaks", "Leaks", ("admin", "supervisor", "dispatcher", "analyst")),
     ("/quarantine", "Metering", ("admin", "supervisor", "dispatcher", "billing", "analyst")),
+    ("/imports", "Files", ("admin", "supervisor", "billing")),
     ("/billing/events", "From billing", ("admin", "supervisor", "billing")),
     ("/billing/messages", "To billing", ("admin", "supervisor", "billing")),
 ]

@@ -12,6 +12,7 @@ from hub.auth import Principal
 from hub.console import events, meters, places, search, sign_in, work
 from hub.console.pages import PageRoute, note_position, page
 from hub.errors import NotFound
+from hub.imports import IMPORTERS
 from hub.web import Json, Tx, allow, settings_of
 from hub.work import search as orders
 
@@ -87,6 +88,12 @@ def show_meter(request: Request, session: Tx, serial: str, who: Principal = allo
 def show_quarantine(request: Request, session: Tx, who: Principal = allow(*EVERYBODY)) -> Response:
     """What of the metering needs a person: messages put aside, unknown devices, missing numbers, silent gateways."""
     return page(request, "quarantine.html", session=session, who=who)
+
+
+@pages.get("/imports")
+def show_imports(request: Request, session: Tx, who: Principal = allow("admin", "supervisor", "billing")) -> Response:
+    """Files brought in: a form, how far each import is, and the bad rows of those refused."""
+    return page(request, "imports.html", session=session, who=who, importers=IMPORTERS.values())
 
 
 @pages.get("/zones")

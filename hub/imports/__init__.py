@@ -36,16 +36,23 @@ IMPORTERS: dict[str, Importer] = {
     )
 }
 
-__all__ = ["IMPORTERS", "Fault", "ImportRefused", "Outcome", "run"]
+__all__ = ["IMPORTERS", "Fault", "ImportRefused", "Outcome", "Progress", "run"]
 
 
 def run(
-    session: Session, kind: str, path: Path, *, actor: str, zone: ZoneInfo, progress: Progress | None = None
+    session: Session,
+    kind: str,
+    path: Path,
+    *,
+    actor: str,
+    zone: ZoneInfo,
+    progress: Progress | None = None,
+    file: str | None = None,
 ) -> Outcome:
-    """Import the file at `path` as `kind`; `zone` is the utility's time zone.
+    """Import the file at `path` as `kind`; `zone` is the utility's time zone, `file` the name people know it by.
 
     Raises NotFound for a kind there is none of, ImportRefused (with `faults`) for a file with a bad row.
     """
     if kind not in IMPORTERS:
         raise NotFound(f"There is no import {kind!r}.", field="kind", remedy=f"Use {', '.join(IMPORTERS)}.")
-    return _run(session, IMPORTERS[kind], path, actor=actor, zone=zone, progress=progress)
+    return _run(session, IMPORTERS[kind], path, actor=actor, zone=zone, progress=progress, file=file)

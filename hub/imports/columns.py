@@ -69,6 +69,8 @@ def parse_rows(
         parsed.append([_cell(row, column, context, faults) for column in columns])
         if progress and index % PROGRESS_STEP == 0:
             progress("checked", index, len(table.rows))
+    if progress:
+        progress("checked", len(table.rows), len(table.rows))
     return parsed, faults
 
 

@@ -31,6 +31,7 @@ class Load:
     present: frozenset[str]
     rows: Sequence[Row]
     parsed: Sequence[Sequence[Any]]
+    progress: Progress | None = None
 
 
 @dataclass(slots=True)
@@ -98,23 +99,31 @@ def run(
     actor: str,
     zone: ZoneInfo,
     progress: Progress | None = None,
+    file: str | None = None,
 ) -> Outcome:
-    """Import the file at `path`. Raises ImportRefused, naming every bad row, with nothing written."""
+    """Import the file at `path`, known to people as `file`. Raises ImportRefused, with nothing written."""
     table = read_table(importer.kind, path, names=importer.names, has_geometry=importer.geometry)
+    count = len(table.rows)
+    if progress:
+        progress("read", count, count)
     parsed = _checked(session, importer, table, zone, progress)
     present = frozenset(table.columns) & frozenset(importer.names)
-    stored = importer.store(session, Load(actor, zone, present, table.rows, parsed))
+    if progress:
+        progress("written", 0, count)
+    stored = importer.store(session, Load(actor, zone, present, table.rows, parsed, progress))
     ignored = sorted(set(table.columns) - set(importer.names) - {"wkt", "lon", "lat", ""})
     notes = table.notes + stored.notes + ([f"columns not used: {', '.join(ignored)}"] if ignored else [])
-    outcome = Outcome(importer.kind, len(table.rows), stored.inserted, stored.updated, notes)
+    outcome = Outcome(importer.kind, count, stored.inserted, stored.updated, notes)
     changes.record(
         session,
         actor=actor,
         subject_type="import",
         subject_id=importer.kind,
         verb="imported",
-        detail={**outcome.document(), "file": path.name},
+        detail={**outcome.document(), "file": file or path.name},
     )
+    if progress:
+        progress("written", count, count)
     return outcome
 
 

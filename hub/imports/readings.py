@@ -23,6 +23,8 @@ from hub.metering import partitions, units
 
 # The one register that does not count up: what passed in the interval that ends with the reading.
 INTERVAL = "volume_interval"
+# Readings that one statement books.
+SLICE = 50_000
 QUALITIES = {
     "good": "good",
     "actual": "good",
@@ -90,6 +92,7 @@ def _store(session: Session, load: Load) -> Stored:
     connection.execute(
         """
         CREATE TEMP TABLE import_reading ON COMMIT DROP AS
+        SELECT row_number() OVER (ORDER BY meter_id, measured_at) AS position, x.* FROM (
         SELECT DISTINCT ON (m.id, s.read_at) m.id AS meter_id, m.serial, m.register, s.read_at AS measured_at, s.value,
             coalesce(s.unit, m.unit) AS unit,
             s.value * f.m3 * CASE WHEN s.unit IS NULL THEN m.multiplier ELSE 1 END AS value_m3,
@@ -100,15 +103,11 @@ def _store(session: Session, load: Load) -> Stored:
             coalesce(s.source, 'import') AS source
         FROM import_stage s JOIN meter m ON m.serial = s.meter AND m.register = coalesce(s.register, 'volume')
         LEFT JOIN unnest(%(units)s::text[], %(factors)s::numeric[]) AS f (unit, m3) ON f.unit = coalesce(s.unit, m.unit)
-        ORDER BY m.id, s.read_at, s.row_number
+        ORDER BY m.id, s.read_at, s.row_number) x
         """,
         {"units": list(units.FACTORS_M3), "factors": list(units.FACTORS_M3.values())},
     )
-    inserted = connection.execute(
-        "INSERT INTO reading (meter_id, measured_at, value, unit, value_m3, quality, flags, time_source, source)"
-        " SELECT meter_id, measured_at, value, unit, value_m3, quality, flags, 'headend', source FROM import_reading"
-        " ORDER BY meter_id, measured_at ON CONFLICT (meter_id, measured_at) DO NOTHING"
-    ).rowcount
+    inserted = _insert(session, load)
     connection.execute(
         "INSERT INTO meter_review AS r (meter_id, since) SELECT meter_id, min(measured_at) FROM import_reading"
         " GROUP BY 1 ORDER BY 1 ON CONFLICT (meter_id) DO UPDATE SET since = least(r.since, excluded.since)"
@@ -119,6 +118,24 @@ def _store(session: Session, load: Load) -> Stored:
     if unknown and unknown[0]:
         notes.append(f"{unknown[0]} readings of meters without a unit count no cubic metres")
     return Stored(inserted, 0, notes)
+
+
+def _insert(session: Session, load: Load) -> int:
+    """Book what no reading stands for yet, a slice after the other, so that it shows how far it is; how many."""
+    connection = raw_of(session)
+    connection.execute("ALTER TABLE import_reading ADD PRIMARY KEY (position)")
+    inserted = 0
+    for begins in range(0, len(load.rows), SLICE):
+        inserted += connection.execute(
+            "INSERT INTO reading (meter_id, measured_at, value, unit, value_m3, quality, flags, time_source, source)"
+            " SELECT meter_id, measured_at, value, unit, value_m3, quality, flags, 'headend', source"
+            " FROM import_reading WHERE position > %s AND position <= %s"
+            " ORDER BY position ON CONFLICT (meter_id, measured_at) DO NOTHING",
+            [begins, begins + SLICE],
+        ).rowcount
+        if load.progress:
+            load.progress("written", min(begins + SLICE, len(load.rows)), len(load.rows))
+    return inserted
 
 
 def _put_aside(session: Session) -> int:

@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from hub.errors import BadInput
 
-# Told what is being done (`checked`, `stored`), how many rows are, and how many there are.
+# Told what was done to rows (`read`, `checked`, `staged`, `written`), to how many of them, and how many there are.
 Progress = Callable[[str, int, int], None]
 PROGRESS_STEP = 5_000
 

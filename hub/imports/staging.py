@@ -40,10 +40,10 @@ def stage(
             record: tuple[Any, ...] = (row.number, *values)
             copy.write_row((*record, _ewkb(row)) if geometry else record)
             if progress and index % PROGRESS_STEP == 0:
-                progress("stored", index, len(rows))
+                progress("staged", index, len(rows))
     connection.execute("ANALYZE import_stage")
     if progress:
-        progress("stored", len(rows), len(rows))
+        progress("staged", len(rows), len(rows))
 
 
 def _ewkb(row: Row) -> str | None:

@@ -1,6 +1,7 @@
 """Every table of the hub, a file per subject. Importing this package fills `hub.db.Base.metadata`."""
 
 from hub.models.customers import Account, AccountFact, Occupancy
+from hub.models.imports import ImportFault, ImportRun
 from hub.models.leakage import LeakEvent, LeakWatch, LossEntry
 from hub.models.messages import (
     BillingEvent,
@@ -75,6 +76,8 @@ __all__ = [
     "GatewayState",
     "HubEpoch",
     "IdempotencyKey",
+    "ImportFault",
+    "ImportRun",
     "JobRun",
     "KeptVolume",
     "LeakEvent",

@@ -94,7 +94,7 @@ def forget_changed_volumes(database: Database, settings: Settings) -> None:
 
 
 def clean_up(database: Database, settings: Settings) -> None:
-    """Remove what has no more use: ended sessions, old sign-in attempts and job runs, receipts of 400 days."""
+    """Remove what has no more use: ended sessions, old attempts and job runs, bad rows of old imports, receipts."""
     statements = (
         "DELETE FROM web_session WHERE expires_at < clock_timestamp()",
         "DELETE FROM sign_in_attempt WHERE at < clock_timestamp() - interval '1 day'",
@@ -102,6 +102,8 @@ def clean_up(database: Database, settings: Settings) -> None:
         # never the newest: ingest tells states of the registry apart by these rows
         "DELETE FROM registry_change WHERE at < clock_timestamp() - interval '1 day'"
         " AND id < (SELECT max(id) FROM registry_change)",
+        "DELETE FROM import_fault f USING import_run r WHERE r.id = f.import_id"
+        " AND r.finished_at < business_now() - interval '90 days'",
         "DELETE FROM delivery_attempt WHERE at < clock_timestamp() - interval '400 days'",
         "DELETE FROM mutation_receipt WHERE received_at < clock_timestamp() - interval '400 days'",
     )

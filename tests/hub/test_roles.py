@@ -38,6 +38,8 @@ RULES = [
     ("POST", "/api/v1/quarantine/reopen", {"reason": "x"}, OFFICE),
     ("POST", f"/api/v1/quarantine/{NOBODY}/dismiss", {"why": "y"}, OFFICE),
     ("POST", "/api/v1/imports/zones", None, {"admin", "supervisor", "billing"}),
+    ("GET", "/api/v1/import-runs", None, {"admin", "supervisor", "billing"}),
+    ("GET", f"/api/v1/import-runs/{NOBODY}/faults", None, {"admin", "supervisor", "billing"}),
     ("GET", "/api/v1/zones", None, set(ROLES)),
     ("GET", "/mobile/v1/sync/changes", None, {"crew"}),
     ("POST", "/mobile/v1/sync/mutations", {"commands": []}, {"crew"}),
