@@ -98,7 +98,13 @@ class Period:
             return cursor.execute(statement.encode(), {**self.shared, **parameters}).fetchall()
 
     def _read_zones(self) -> dict[str, _Zone]:
-        rows = self.connection.execute("SELECT code, name, parent FROM zone ORDER BY code").fetchall()
+        """The tree of zones as it was on the last day of the period."""
+        rows = self.connection.execute(
+            "SELECT z.code, z.name, CASE WHEN f.zone IS NULL THEN z.parent ELSE f.parent END FROM zone z"
+            " LEFT JOIN former_boundary f ON f.zone = z.code AND f.valid_to > %(day)s"
+            " AND coalesce(f.valid_from, '-infinity') <= %(day)s ORDER BY z.code",
+            {"day": (self.end - timedelta(microseconds=1)).astimezone(self.time_zone).date()},
+        ).fetchall()
         zones = {code: _Zone(code, name, parent) for code, name, parent in rows}
         for zone in zones.values():
             if zone.parent in zones:

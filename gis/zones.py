@@ -3,6 +3,7 @@
 Writes `service_point.zone`, `former_boundary` and `zone_membership`, in the caller's transaction.
 """
 
+from collections.abc import Collection
 from datetime import date
 
 from sqlalchemy import text
@@ -12,43 +13,51 @@ from sqlalchemy.orm import Session
 FIRST_DAY, LAST_DAY = date(1, 1, 1), date(9999, 12, 31)
 
 
-def keep_former_boundaries(session: Session, today: date) -> int:
-    """Close the boundaries that `import_stage` is about to replace; the number closed.
+def keep_former_boundaries(session: Session, today: date, present: Collection[str]) -> int:
+    """Close the versions of zones that `import_stage` is about to replace; the number closed.
 
-    The stage's `valid_from` becomes the day its boundary holds from: as given, or `today` where the boundary differs
-    from the stored one. A boundary that holds from the same day, or an earlier one, replaces what was known from then
-    on; the same file again closes nothing.
+    A version is a boundary with its parent, pressure and private pipes; `present` are the columns the stage has. Its
+    `valid_from` becomes the day what it says holds from: as given, or `today` where something differs from what is
+    stored. What was blank before and is filled in without a day has always been so. What holds from the same day as
+    the stored version, or an earlier one, replaces what was known from then on; the same file again closes nothing.
     """
+    session.execute(text("ALTER TABLE import_stage ADD COLUMN differs boolean"))
+    named = [name for name in ("parent", "pressure_m", "private_pipe_m") if name in present]
+    differs = " OR ".join(
+        ["ST_Multi(s.geometry) IS DISTINCT FROM z.geometry"]
+        + [f"(s.{n} IS DISTINCT FROM z.{n} AND (z.{n} IS NOT NULL OR s.valid_from IS NOT NULL))" for n in named]
+    )
     session.execute(
         text(
-            "UPDATE import_stage s SET valid_from = CASE WHEN ST_Multi(s.geometry) IS DISTINCT FROM z.geometry"
-            " THEN coalesce(s.valid_from, CAST(:today AS date)) ELSE coalesce(s.valid_from, z.valid_from) END"
-            " FROM zone z WHERE z.code = s.code"
+            f"UPDATE import_stage s SET differs = {differs} FROM zone z WHERE z.code = s.code"  # noqa: S608  (own text)
+        )
+    )
+    session.execute(
+        text(
+            "UPDATE import_stage s SET valid_from = coalesce(s.valid_from, CASE WHEN s.differs"
+            " THEN CAST(:today AS date) ELSE z.valid_from END) FROM zone z WHERE z.code = s.code"
         ),
         {"today": today},
     )
-    changed = (
-        "import_stage s JOIN zone z ON z.code = s.code AND ST_Multi(s.geometry) IS DISTINCT FROM z.geometry"
-        " AND s.valid_from IS NOT NULL"
-    )
     session.execute(
         text(
-            f"DELETE FROM former_boundary f USING {changed} WHERE f.zone = s.code"  # noqa: S608  (our own text)
+            "DELETE FROM former_boundary f USING import_stage s WHERE s.differs AND f.zone = s.code"
             " AND coalesce(f.valid_from, CAST(:first AS date)) >= s.valid_from"
         ),
         {"first": FIRST_DAY},
     )
     session.execute(
         text(
-            f"UPDATE former_boundary f SET valid_to = s.valid_from FROM {changed}"  # noqa: S608
-            " WHERE f.zone = s.code AND f.valid_to > s.valid_from"
+            "UPDATE former_boundary f SET valid_to = s.valid_from FROM import_stage s"
+            " WHERE s.differs AND f.zone = s.code AND f.valid_to > s.valid_from"
         )
     )
     closed = session.execute(
         text(
-            "INSERT INTO former_boundary (zone, valid_from, valid_to, geometry)"  # noqa: S608
-            f" SELECT z.code, z.valid_from, s.valid_from, z.geometry FROM {changed}"
-            " WHERE z.valid_from IS NULL OR z.valid_from < s.valid_from RETURNING zone"
+            "INSERT INTO former_boundary (zone, valid_from, valid_to, parent, pressure_m, private_pipe_m, geometry)"
+            " SELECT z.code, z.valid_from, s.valid_from, z.parent, z.pressure_m, z.private_pipe_m, z.geometry"
+            " FROM import_stage s JOIN zone z ON z.code = s.code"
+            " WHERE s.differs AND (z.valid_from IS NULL OR z.valid_from < s.valid_from) RETURNING zone"
         )
     ).all()
     return len(closed)
@@ -134,14 +143,21 @@ def _assign_former_days(session: Session) -> None:
 
 
 def circular_parent(session: Session) -> str | None:
-    """A zone that is part of itself through its parents, or None."""
+    """A zone that is, or on some former day was, part of itself through its parents; None where there is none."""
     found: str | None = session.execute(
         text(
             """
-            WITH RECURSIVE up(code, parent) AS (
-                SELECT code, parent FROM zone WHERE parent IS NOT NULL
+            WITH RECURSIVE version AS (
+                SELECT code, parent, daterange(valid_from, valid_to) AS days FROM zone
+                UNION ALL
+                SELECT zone, parent, daterange(valid_from, valid_to) FROM former_boundary
+            ),
+            up(code, parent, days) AS (
+                SELECT code, parent, days FROM version WHERE parent IS NOT NULL
                 UNION
-                SELECT up.code, z.parent FROM up JOIN zone z ON z.code = up.parent WHERE z.parent IS NOT NULL
+                SELECT up.code, v.parent, up.days * v.days
+                FROM up JOIN version v ON v.code = up.parent AND v.days && up.days
+                WHERE v.parent IS NOT NULL AND up.code <> up.parent
             )
             SELECT code FROM up WHERE code = parent ORDER BY code LIMIT 1
             """

@@ -1,19 +1,21 @@
--- What else is known of every zone in a window: its mains and connections by the boundaries of each day (weighted by
--- time), its uses of water that no meter saw, and how many billing codes name another zone than the place lies in.
+-- What else is known of every zone in a window, by the boundaries of each day (weighted by time): its mains and
+-- connections, its pressure and private pipes, its uses of water that no meter saw, and how many billing codes name
+-- another zone than the place lies in.
 WITH version AS (
-    SELECT v.zone, v.geometry, v.area, v.lower, v.upper,
+    SELECT v.zone, v.geometry, v.area, v.lower, v.upper, v.pressure_m, v.private_pipe_m,
            (extract(epoch FROM least(v.upper, %(upper)s) - greatest(v.lower, %(lower)s))
                / extract(epoch FROM %(upper)s - %(lower)s))::float8 AS share
     FROM (
-        SELECT code AS zone, geometry, ST_Area(geometry) AS area,
+        SELECT code AS zone, geometry, ST_Area(geometry) AS area, pressure_m, private_pipe_m,
                coalesce(valid_from::timestamp AT TIME ZONE %(time_zone)s, '-infinity') AS lower,
                coalesce(valid_to::timestamp AT TIME ZONE %(time_zone)s, 'infinity') AS upper
         FROM zone
         UNION ALL
-        SELECT zone, geometry, ST_Area(geometry),
-               coalesce(valid_from::timestamp AT TIME ZONE %(time_zone)s, '-infinity'),
-               valid_to::timestamp AT TIME ZONE %(time_zone)s
-        FROM former_boundary
+        SELECT f.zone, f.geometry, ST_Area(f.geometry), coalesce(f.pressure_m, z.pressure_m),
+               coalesce(f.private_pipe_m, z.private_pipe_m),
+               coalesce(f.valid_from::timestamp AT TIME ZONE %(time_zone)s, '-infinity'),
+               f.valid_to::timestamp AT TIME ZONE %(time_zone)s
+        FROM former_boundary f JOIN zone z ON z.code = f.zone
     ) v
     WHERE v.lower < %(upper)s AND v.upper > %(lower)s
 ),
@@ -79,10 +81,17 @@ uses AS (
     SELECT zone, jsonb_object_agg(purpose, m3) AS unbilled_use
     FROM (SELECT zone, purpose, sum(m3)::float8 AS m3 FROM placed GROUP BY 1, 2) s GROUP BY 1
 )
-SELECT z.code AS zone, z.pressure_m::float8 AS pressure_m, z.private_pipe_m::float8 AS private_pipe_m,
+SELECT z.code AS zone, known.pressure_m, known.private_pipe_m,
        coalesce(pipes.km, 0)::float8 AS mains_km, coalesce(places.connections, 0)::float8 AS connections,
        coalesce(places.codes, 0)::int AS codes, coalesce(places.wrong_codes, 0)::int AS wrong_codes, uses.unbilled_use
 FROM zone z
+CROSS JOIN LATERAL (
+    SELECT (sum(v.share * v.pressure_m) / nullif(sum(v.share) FILTER (WHERE v.pressure_m IS NOT NULL), 0))::float8
+               AS pressure_m,
+           (sum(v.share * v.private_pipe_m) / nullif(sum(v.share) FILTER (WHERE v.private_pipe_m IS NOT NULL), 0))::float8
+               AS private_pipe_m
+    FROM version v WHERE v.zone = z.code
+) known
 LEFT JOIN pipes ON pipes.zone = z.code
 LEFT JOIN places ON places.zone = z.code
 LEFT JOIN uses ON uses.zone = z.code

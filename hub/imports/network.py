@@ -79,11 +79,11 @@ def _check_stored_zones(session: Session) -> list[Fault]:
 
 def _store_zones(session: Session, load: Load) -> Stored:
     today = clock.now(session).astimezone(load.zone).date()
-    closed = zones.keep_former_boundaries(session, today)
+    closed = zones.keep_former_boundaries(session, today, load.present)
     dated = Load(load.actor, load.zone, load.present | {"valid_from"}, load.rows, load.parsed)
     stored = upsert(session, "zone", "code", dated, ZONES, "ST_Multi(s.geometry)")
     if closed:
-        stored.notes.append(f"{closed} boundaries changed: the former ones stay in force for the days before")
+        stored.notes.append(f"{closed} zones changed: what they were stays in force for the days before")
     circle = zones.circular_parent(session)
     if circle:
         fault = Fault(None, "parent", circle, "is part of itself through its parents", "Correct the parents.")

@@ -15,7 +15,8 @@ from hub.models.columns import Instant, Str, Volume, Written
 class Zone(Base):
     """A district metered area: a polygon over which water is balanced. `parent` names the zone it is part of.
 
-    The boundary holds over local days [valid_from, valid_to); null: always. Former ones are `FormerBoundary`.
+    Boundary, parent, pressure and private pipes hold over local days [valid_from, valid_to); null: always. What held
+    before is in `FormerBoundary`.
     `private_pipe_m` is the mean length of pipe between the kerb and the meter.
     """
 
@@ -33,7 +34,10 @@ class Zone(Base):
 
 
 class FormerBoundary(Base):
-    """A boundary a zone had over local days [valid_from, valid_to), before the present one; null: from the first."""
+    """A boundary a zone had over local days [valid_from, valid_to), before the present one; null: from the first.
+
+    With the parent, the pressure and the private pipes it had then.
+    """
 
     __tablename__ = "former_boundary"
     __table_args__ = (CheckConstraint("valid_from IS NULL OR valid_to > valid_from", name="order"),)
@@ -41,6 +45,9 @@ class FormerBoundary(Base):
     zone: Mapped[str] = mapped_column(Text, ForeignKey("zone.code", ondelete="CASCADE"), primary_key=True)
     valid_to: Mapped[date] = mapped_column(primary_key=True)
     valid_from: Mapped[date | None]
+    parent: Mapped[str | None] = mapped_column(Text, ForeignKey("zone.code", ondelete="SET NULL"))
+    pressure_m: Mapped[Decimal | None] = mapped_column(Numeric)
+    private_pipe_m: Mapped[Decimal | None] = mapped_column(Numeric)
     geometry: Mapped[WKBElement] = mapped_column(Geometry("MULTIPOLYGON", srid=4326, spatial_index=False))
 
 

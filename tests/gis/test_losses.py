@@ -320,6 +320,33 @@ def test_a_boundary_that_moves_takes_its_places_along_from_that_day(town: Town) 
     assert town.losses("A")["A"].consumption.billed_m3 == pytest.approx(20 + 10 * 2)
 
 
+def test_parent_and_pressure_of_a_former_day(town: Town) -> None:
+    town.add("mains", "id,wkt", 'm,"LINESTRING (0.5 0.5, 1.5 0.5)"')
+    shapes = {"A": "0 0, 1 0, 1 1, 0 1, 0 0", "B": "1 0, 2 0, 2 1, 1 1, 1 0", "T": "0 0, 2 0, 2 1, 0 1, 0 0"}
+
+    def zones(head: str, *rows: str) -> None:
+        town.add("zones", f"code,name,wkt,{head}", *(f'{r[0]},Z,"POLYGON (({shapes[r[0]]}))",{r[2:]}' for r in rows))
+
+    # what was blank is filled in for all days; B's pressure falls on the eleventh, when it also joins T
+    zones("parent,pressure_m", "T,,", "A,T,50", "B,,40")
+    zones("parent,pressure_m,valid_from", "B,T,30,2026-01-11")
+    december = (datetime(2025, 12, 1, tzinfo=ZONE), JANUARY[0])
+    for period, pressure, inside in ((december, 40, 2), (JANUARY, 40 * 10 / DAYS + 30 * 21 / DAYS, 3)):
+        found = town.losses(period=period)
+        assert found["B"].evidence.pressure_m == pytest.approx(pressure)
+        assert found["A"].evidence.pressure_m == 50
+        assert found["T"].evidence.connections == inside
+    # the same file again changes nothing; a change without a day holds from today on
+    zones("parent,pressure_m,valid_from", "B,T,30,2026-01-11")
+    zones("parent,pressure_m", "A,,60")
+    found = town.losses()
+    assert found["A"].evidence.pressure_m == 50
+    assert found["T"].evidence.connections == 3
+    # no day may make a zone part of itself
+    with pytest.raises(imports.ImportRefused):
+        zones("parent", "T,A")
+
+
 def test_what_nobody_meters(town: Town) -> None:
     town.flows()
     town.read("C1,2026-01-01,0", "C1,2026-02-01,400", "C2,2026-01-01,0", "C2,2026-02-01,200")

@@ -106,7 +106,7 @@ def test_zones_then_points_find_their_zone(session: Session, tmp_path: Path) -> 
     outcome = run(session, "zones", bigger)
     assert (outcome.updated, outcome.notes) == (
         1,
-        ["1 boundaries changed: the former ones stay in force for the days before", "1 service points changed zone"],
+        ["1 zones changed: what they were stays in force for the days before", "1 service points changed zone"],
     )
     assert session.execute(
         text("SELECT zone, pressure_m FROM service_point p JOIN zone z ON z.code = p.zone WHERE id = 'P2'")
