@@ -53,6 +53,7 @@ bench: setup ## side-by-side benchmarks, written into docs/benchmarks.md; BENCH=
 
 faults: setup ## the crash campaign: every process killed at seeded instants; ROUNDS=20, each with a seed of its own
 	@echo "== 200,000 readings, 20 kills"; KILL_READINGS=200000 $(BIN)/pytest tests/hub/metering/test_ingest.py -k twenty
+	@echo "== a night at once"; BURST_LARGE=400 BURST_SMALL=1000000 $(BIN)/pytest -s tests/hub/metering/test_burst.py
 	@for round in $$(seq 1 $(ROUNDS)); do \
 	  echo "== round $$round of $(ROUNDS)"; \
 	  KILL_SEED=$$round $(BIN)/pytest $(CRASHES) || { echo "seed $$round broke it"; exit 1; }; done

@@ -34,7 +34,10 @@ from hub.subscriber import Arrived, Subscriber
 
 log = structlog.get_logger()
 
+# What one transaction takes: so many messages, or fewer of so many bytes, for a decoded message weighs some fifteen times
+# what it did as bytes. A concentrator may send a quarter of a megabyte at once.
 BATCH = 2_000
+BATCH_BYTES = 6 * 2**20
 # A batch waits for company as long as more arrive, looking this often, up to that long: a lone message is committed
 # after one look, a burst in batches worth their commit.
 LINGER_S = 0.02
@@ -148,7 +151,10 @@ class Inbox:
         return self._bytes < QUEUE_BYTES
 
     def take(self, most: int, patience: float) -> list[Delivery]:
-        """Up to `most` messages in order of arrival, after lingering for company; none after `patience` seconds."""
+        """Up to `most` messages (of BATCH_BYTES in all, but one at least) in order of arrival, after lingering for company.
+
+        None after `patience` seconds.
+        """
         if not self._some.wait(patience):
             return []
         before, until = 0, time.monotonic() + LONGEST_LINGER_S
@@ -156,8 +162,15 @@ class Inbox:
             before = len(self._waiting)
             time.sleep(LINGER_S)
         with self._lock:
-            taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-            self._bytes -= sum(_weight(one.message) for one in taken)
+            taken: list[Delivery] = []
+            weight = 0
+            while self._waiting and len(taken) < most:
+                more = _weight(self._waiting[0].message)
+                if taken and weight + more > BATCH_BYTES:
+                    break
+                weight += more
+                taken.append(self._waiting.popleft())
+            self._bytes -= weight
             if not self._waiting:
                 self._some.clear()
         return taken

@@ -22,7 +22,7 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
     message = strict.json_object(payload)
     device = strict.eui(message.get("EUI"), "EUI")
     command = message.get("cmd")
-    if command not in _UPLINKS:
+    if not isinstance(command, str) or command not in _UPLINKS:
         return [Envelope("loriot", device, kind=str(command)[:40])]
     at, port, counter = message.get("ts"), message.get("port"), message.get("fcnt")
     if at is not None and type(at) is not int:

@@ -40,7 +40,7 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
     """One envelope per event; a device without identity is a sensor we do not need."""
     message = strict.json_object(payload)
     identity = next((message[name] for name in _IDENTITIES if message.get(name) is not None), None)
-    if identity is None or not (message.get("model") in _MODELS or _NAMED.keys() & message.keys()):
+    if identity is None or not (str(message.get("model")) in _MODELS or _NAMED.keys() & message.keys()):
         return [Envelope("rtl433", None, kind="other_model")]
     return [Envelope("rtl433", strict.text(identity, "id", longest=60), fields=message, decoder="rtl433")]
 

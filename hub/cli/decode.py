@@ -11,6 +11,9 @@ import typer
 from hub.errors import BadInput
 from hub.metering import decode as decoding
 
+# When messages arrive; beyond it even the reckoning of how old a reading is leaves the calendar.
+YEARS = range(1900, 2200)
+
 
 def register(app: typer.Typer) -> None:
     """Add the command of this module."""
@@ -109,4 +112,6 @@ def _time(value: str | None) -> datetime | None:
         found = None
     if found is None or found.tzinfo is None:
         raise BadInput("--received-at is not a time with an offset.", field="received-at", value=value[:60])
+    if found.year not in YEARS:
+        raise BadInput("--received-at is no time at which a message arrives.", field="received-at", value=value[:60])
     return found

@@ -77,7 +77,10 @@ class Used:
 
 
 def edges(begins: datetime, ends: datetime, step: Step, zone: ZoneInfo) -> list[datetime]:
-    """Where the steps meet, in UTC: hours as they pass, days and months as the utility's calendar has them."""
+    """Where the steps meet, in UTC: days and months of the utility's calendar, and the full hours of its clock.
+
+    Each hour passes once, however the clock is changed; where it is moved by half an hour, one step has half an hour.
+    """
     found = [begins]
     while found[-1] < ends:
         if len(found) > MOST_STEPS:
@@ -90,7 +93,9 @@ def edges(begins: datetime, ends: datetime, step: Step, zone: ZoneInfo) -> list[
 
 def _next(at: datetime, step: Step, zone: ZoneInfo) -> datetime:
     if step == "hour":
-        return at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        shown = at.astimezone(zone)
+        past = timedelta(minutes=shown.minute, seconds=shown.second, microseconds=shown.microsecond)
+        return at + timedelta(hours=1) - past
     local = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     after = local + timedelta(days=1) if step == "day" else (local.replace(day=1) + timedelta(days=32)).replace(day=1)
     return after.replace(tzinfo=zone).astimezone(UTC)

@@ -121,9 +121,9 @@ def clock_flag(measured_at: datetime, received_at: datetime | None) -> str | Non
     """`clock_ahead` or `clock_behind` when the claimed time cannot be true at arrival, else None."""
     if received_at is None:
         return CLOCK_BEHIND if measured_at < _NEVER_SET else None
-    if measured_at > received_at + NEWEST:
+    if measured_at - received_at > NEWEST:
         return CLOCK_AHEAD
-    if measured_at < received_at - OLDEST:
+    if received_at - measured_at > OLDEST:
         return CLOCK_BEHIND
     return None
 

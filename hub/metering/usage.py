@@ -90,7 +90,14 @@ def _joined(parts: Sequence[Used], marks: Sequence[datetime]) -> list[Used]:
 def _over(
     session: Session, registers: Sequence[int], marks: Sequence[datetime], step: Step, zone: ZoneInfo
 ) -> tuple[list[Used], list[Event]]:
-    if registers and all(_natural(mark, step, zone) for mark in (marks[0], marks[-1])) and not _due(session, registers):
+    # hours are kept as UTC counts them; where the clock is half an hour apart they are others
+    apart = step == "hour" and any(mark.astimezone(UTC).minute for mark in marks)
+    if (
+        registers
+        and not apart
+        and all(_natural(mark, step, zone) for mark in (marks[0], marks[-1]))
+        and not _due(session, registers)
+    ):
         ready = [
             _hours(session, one, marks) if step == "hour" else _days(session, one, marks, step) for one in registers
         ]

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,22 @@ def test_a_further_sample_that_nobody_explains_never_yields_a_wrong_volume(path:
     declared = {round(one["value"], 6) for one in sample["expected"] if one["unit"] == "m3"}
     found = {round(one["value"], 6) for one in scoring.decoded(sample)["readings"] if one["unit"] == "m3"}
     assert found <= declared
+
+
+@pytest.mark.parametrize("wrong", [{"a": 1}, [[]]], ids=["object", "list"])
+def test_a_member_of_another_type_is_no_surprise(wrong: Any) -> None:
+    """Whatever stands in the place of a member, adapter and decoder refuse or pass it, and never stumble."""
+    for path in OWN:
+        sample = scoring.load(path)
+        payload = sample["payload"]
+        if not isinstance(payload, dict):
+            continue
+        for name, value in payload.items():
+            inner = value if isinstance(value, dict) else {}
+            spoilt = [payload | {name: wrong}, *(payload | {name: inner | {below: wrong}} for below in inner)]
+            for one in spoilt:
+                found = scoring.decoded(sample | {"payload": one})
+                assert found["reason"] not in ("adapter_error", "decoder_error"), (path, name, found["detail"])
 
 
 def test_every_adapter_has_samples_of_its_own() -> None:

@@ -80,6 +80,28 @@ def test_days_are_local_and_have_the_hours_the_calendar_gives_them() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("zone", "day", "hours", "steps"),
+    [
+        ("Asia/Kathmandu", datetime(2026, 5, 4), 24, 24),
+        ("Australia/Lord_Howe", datetime(2026, 4, 5), 24.5, 25),
+        ("Australia/Lord_Howe", datetime(2026, 10, 4), 23.5, 24),
+        ("America/Chicago", datetime(2026, 3, 8), 23, 23),
+        ("America/Chicago", datetime(2026, 11, 1), 25, 25),
+        ("Africa/Cairo", datetime(2026, 4, 24), 23, 23),
+        ("America/Havana", datetime(2026, 11, 1), 25, 25),
+    ],
+)
+def test_hours_are_those_of_the_local_clock(zone: str, day: datetime, hours: float, steps: int) -> None:
+    local = ZoneInfo(zone)
+    begins, ends = (at.replace(tzinfo=local).astimezone(UTC) for at in (day, day + timedelta(days=1)))
+    assert consumption.edges(begins, ends, "day", local) == [begins, ends]
+    marks = consumption.edges(begins, ends, "hour", local)
+    assert ((ends - begins) / timedelta(hours=1), len(marks) - 1) == (hours, steps)
+    assert {mark.astimezone(local).minute for mark in marks} <= {0, 30}
+    assert [mark.astimezone(local).minute for mark in marks].count(30) <= 1
+
+
 @settings(deadline=None)
 @given(st.lists(st.decimals(0, 1000, places=3), min_size=2, max_size=30), st.integers(1, 47))
 def test_steps_sum_to_the_registers_whole_movement(rising: list[Decimal], offset: int) -> None:

@@ -100,6 +100,14 @@ def test_a_configuration_that_cannot_be_is_refused_by_its_field(config: str, fie
     assert refused.value.extra["remedy"]
 
 
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00", "2026-03-01T00:00:00", "x"])
+def test_an_arrival_that_cannot_be_is_refused(at: str) -> None:
+    body = b'{"readings": [{"device": "d", "value": 1, "unit": "m3", "measured_at": "9999-12-31T23:59:59Z"}]}'
+    with pytest.raises(BadInput) as refused:
+        run("x", "-", "--adapter", "plain", "--received-at", at, given=body)
+    assert refused.value.extra["field"] == "received-at"
+
+
 def test_a_decoder_nobody_has_puts_the_message_aside() -> None:
     uplink = b'{"deviceInfo":{"devEui":"0102030405060708"},"fPort":1,"data":"AAAA"}'
     topic = "application/1/device/0102030405060708/event/up"
