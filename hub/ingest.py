@@ -34,8 +34,8 @@ from hub.subscriber import Arrived, Subscriber
 
 log = structlog.get_logger()
 
-# What one transaction takes: so many messages, or fewer of so many bytes, for a decoded message weighs some fifteen times
-# what it did as bytes. A concentrator may send a quarter of a megabyte at once.
+# What one transaction takes: so many messages, or fewer of so many bytes, for a decoded message weighs some fifteen
+# times what it did as bytes. A concentrator may send a quarter of a megabyte at once.
 BATCH = 2_000
 BATCH_BYTES = 6 * 2**20
 # A batch waits for company as long as more arrive, looking this often, up to that long: a lone message is committed
@@ -151,9 +151,9 @@ class Inbox:
         return self._bytes < QUEUE_BYTES
 
     def take(self, most: int, patience: float) -> list[Delivery]:
-        """Up to `most` messages (of BATCH_BYTES in all, but one at least) in order of arrival, after lingering for company.
+        """Up to `most` messages in order of arrival, after lingering for company; none after `patience` seconds.
 
-        None after `patience` seconds.
+        They weigh BATCH_BYTES at most, unless the first one does alone.
         """
         if not self._some.wait(patience):
             return []

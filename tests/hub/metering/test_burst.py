@@ -1,4 +1,4 @@
-"""A night of readings at once: concentrators that send a quarter of a megabyte a message, and a full queue of small ones.
+"""A night of readings at once: concentrators that send 200 KB a message, and a full queue of small ones.
 
 What the ingest holds of them is bounded, so its memory is: `BURST_LARGE` and `BURST_SMALL` say how many messages wait
 at the broker when it starts (`make faults`: many), and the peak of its resident memory is held against one bound.
@@ -12,8 +12,6 @@ from datetime import timedelta
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from uuid import uuid4
-
-import pytest
 
 from hub.db import Database
 from hub.ingest import BATCH_BYTES, Inbox

@@ -1,7 +1,7 @@
 """Consumption from registers: rollover, backflow, misreads and resets judged; never negative by accident."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -83,18 +83,18 @@ def test_days_are_local_and_have_the_hours_the_calendar_gives_them() -> None:
 @pytest.mark.parametrize(
     ("zone", "day", "hours", "steps"),
     [
-        ("Asia/Kathmandu", datetime(2026, 5, 4), 24, 24),
-        ("Australia/Lord_Howe", datetime(2026, 4, 5), 24.5, 25),
-        ("Australia/Lord_Howe", datetime(2026, 10, 4), 23.5, 24),
-        ("America/Chicago", datetime(2026, 3, 8), 23, 23),
-        ("America/Chicago", datetime(2026, 11, 1), 25, 25),
-        ("Africa/Cairo", datetime(2026, 4, 24), 23, 23),
-        ("America/Havana", datetime(2026, 11, 1), 25, 25),
+        ("Asia/Kathmandu", date(2026, 5, 4), 24, 24),
+        ("Australia/Lord_Howe", date(2026, 4, 5), 24.5, 25),
+        ("Australia/Lord_Howe", date(2026, 10, 4), 23.5, 24),
+        ("America/Chicago", date(2026, 3, 8), 23, 23),
+        ("America/Chicago", date(2026, 11, 1), 25, 25),
+        ("Africa/Cairo", date(2026, 4, 24), 23, 23),
+        ("America/Havana", date(2026, 11, 1), 25, 25),
     ],
 )
-def test_hours_are_those_of_the_local_clock(zone: str, day: datetime, hours: float, steps: int) -> None:
+def test_hours_are_those_of_the_local_clock(zone: str, day: date, hours: float, steps: int) -> None:
     local = ZoneInfo(zone)
-    begins, ends = (at.replace(tzinfo=local).astimezone(UTC) for at in (day, day + timedelta(days=1)))
+    begins, ends = (datetime.combine(at, time(), local).astimezone(UTC) for at in (day, day + timedelta(days=1)))
     assert consumption.edges(begins, ends, "day", local) == [begins, ends]
     marks = consumption.edges(begins, ends, "hour", local)
     assert ((ends - begins) / timedelta(hours=1), len(marks) - 1) == (hours, steps)
