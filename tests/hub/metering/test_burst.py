@@ -34,7 +34,7 @@ LARGE, SMALL = (int(os.environ.get(name, usual)) for name, usual in (("BURST_LAR
 # One message of a concentrator: so many readings make 200 KB.
 READINGS = 1_800
 METERS = 200
-BOUND_MB = 400
+BOUND_MB = 512
 
 
 def large(number: int) -> Iterator[bytes]:
