@@ -60,6 +60,8 @@ class _Walk:
     run: Flag | None = None
     run_factor: Decimal = Decimal(1)
     run_at: Stand | None = None
+    # the spike that `last` was flagged as and believed nevertheless
+    leap: Flag | None = None
     rates: list[Decimal] = field(default_factory=list)
     flags: list[Flag] = field(default_factory=list)
 
@@ -98,6 +100,9 @@ def _step(state: _Walk, stand: Stand, following: Stand | None) -> None:
         state.last, state.before = state.before, None
         _step(state, stand, following)
         return
+    if delta < 0 and _came_back(state, stand):
+        _step(state, stand, following)
+        return
     points = [Point(one.at, one.volume, one.estimated) for one in (last, stand, following) if one is not None]
     event = next((one for one in rises(points, state.modulus)[1] if one.at == stand.at), None)
     ran_on = event is not None and event.kind in ("rollover", "backflow")
@@ -129,7 +134,26 @@ def _small(last: Stand) -> Decimal:
 def _believe(state: _Walk, stand: Stand, delta: Decimal | None) -> None:
     if delta is not None and state.last is not None:
         state.rates = [*state.rates, delta / _hours(state.last, stand)][-RECENT:]
-    state.before, state.last, state.run = state.last, stand, None
+    state.before, state.last, state.run, state.leap = state.last, stand, None, None
+
+
+def _came_back(state: _Walk, stand: Stand) -> bool:
+    """Whether the register is back where it was before a spike, which then was no use but a misread: it stays out.
+
+    The walk goes on from the reading before it.
+    """
+    leap, before = state.leap, state.before
+    if leap is None or before is None:
+        return False
+    usual = state.rates[:-1]
+    had, state.rates = state.rates, usual
+    if not 0 <= stand.volume - before.volume <= _limit(state, before, stand):
+        state.rates = had
+        return False
+    leap.kind, leap.last, leap.keep_out = "misread", stand.at, True
+    leap.detail["back_at_m3"] = str(stand.volume)
+    state.last, state.before, state.leap = before, None, None
+    return True
 
 
 def _jumped(state: _Walk, last: Stand, stand: Stand, limit: Decimal) -> bool:
@@ -181,8 +205,11 @@ def _risen(state: _Walk, last: Stand, stand: Stand, delta: Decimal) -> None:
         rate = delta / _hours(last, stand)
         if rate > state.spike.factor * max(state.rates):
             detail = {"m3": delta, "m3h": round(rate, 4), "most_before_m3h": round(max(state.rates), 4)}
-            if _flag(state, state.spike, "spike", stand, detail).keep_out:
-                return
+            leap = _flag(state, state.spike, "spike", stand, detail)
+            if not leap.keep_out:
+                _believe(state, stand, delta)
+                state.leap = leap
+            return
     _believe(state, stand, delta)
 
 

@@ -101,6 +101,18 @@ def test_a_unit_jump_stays_out_of_consumption_until_a_person_decides(town: Sessi
     assert sum(one.volume_m3 or 0 for one in used) == Decimal("0.5")
 
 
+def test_a_misread_upwards_stays_out_once_the_register_is_back(town: Session) -> None:
+    read(town, hourly(30, 4))
+    read(town, [(4, 700.52)])
+    assert flagged(town) == [("spike", "spike")]
+    read(town, [(3, 100.54)])
+    read(town, [(2, 100.56), (1, 100.58)])
+    assert flagged(town) == [("spike", "misread")]
+    assert qualities(town, 5) == [("suspect", ["vee:spike"]), *[("good", [])] * 3]
+    used, falls = consumption.of_meter(town, "M1", begins=NOW - timedelta(hours=30), ends=NOW, step="hour", zone=ZONE)
+    assert ({one.volume_m3 for one in used[:-1]}, falls) == ({Decimal("0.02")}, [])
+
+
 def test_a_corrected_profile_settles_the_jump_by_itself(town: Session) -> None:
     from tests.hub.metering.test_registry import send
 

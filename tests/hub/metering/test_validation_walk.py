@@ -68,6 +68,16 @@ def test_a_burst_of_use_is_a_spike() -> None:
     assert said([*QUIET, "104.5", "104.52"]) == [("spike", "spike", 20, 20)]
 
 
+def test_a_spike_from_which_the_register_comes_back_was_a_misread() -> None:
+    assert said([*QUIET, "700.4", "100.42", "100.44"]) == [("spike", "misread", 20, 21)]
+    # what follows is held against what was usual before
+    assert said([*QUIET, "700.4", "100.42", "104.9"])[1:] == [("spike", "spike", 22, 22)]
+    # a register that falls below where it was has been reset, whatever it showed before
+    assert [kind for _, kind, *_ in said([*QUIET, "700.4", "60", "60.02"])] == ["spike", "reset"]
+    # what a person believes stays
+    assert "misread" not in [kind for _, kind, *_ in said([*QUIET, "700.4", "100.42"], settled={20})]
+
+
 def test_an_estimate_above_the_next_reading_is_reversed() -> None:
     assert said([*QUIET, "102", "100.6", "100.62"], estimated={20}) == [
         ("estimate_reversal", "estimate_reversal", 20, 21)
