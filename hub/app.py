@@ -16,6 +16,7 @@ import mobile_api.api
 from hub import api
 from hub.console import routes as console
 from hub.db import Database
+from hub.paths import PartedPaths
 from hub.settings import Settings
 from hub.web import Json, install_problem_handlers
 from hub.work import in_force
@@ -69,6 +70,7 @@ def create_app(settings: Settings, database: Database | None = None) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)
     app.add_middleware(LimitedBodies)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(PartedPaths)
     for router in api.routers():
         app.include_router(router)
     app.include_router(mobile_api.api.router)

@@ -24,6 +24,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+import hub.paths  # noqa: F401  (every route's parameters are keys as they were written)
 from hub import auth
 from hub.auth import Principal
 from hub.db import Database

@@ -15,6 +15,7 @@ from gis import features
 from gis.features import COLLECTIONS, Collection, Query, Viewer
 from hub.auth import Principal
 from hub.errors import Malformed, NotFound, storable_text
+from hub.paths import segment
 from hub.web import Json, Tx, allow, decode_cursor, encode_cursor, rfc3339, settings_of
 
 router = APIRouter(prefix="/ogc", tags=["OGC API"])
@@ -189,7 +190,7 @@ def get_ogc_item(
     here = f"{_base(request)}/collections/{one.id}"
     document = orjson.loads(found)
     document["links"] = [
-        _link(f"{here}/items/{document['id']}", "self", "This feature", GEOJSON),
+        _link(f"{here}/items/{segment(str(document['id']))}", "self", "This feature", GEOJSON),
         _link(here, "collection", one.title),
     ]
     return Response(orjson.dumps(document), media_type=GEOJSON, headers={"Content-Crs": f"<{CRS84}>"})

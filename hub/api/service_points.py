@@ -17,6 +17,24 @@ from hub.work import places
 router = APIRouter(prefix="/api/v1/service-points", tags=["customers"])
 
 
+@router.get("/{id}/consumption")
+def get_service_point_consumption(
+    id: str,
+    session: Tx,
+    config: Config,
+    from_: Annotated[str, Query(alias="from")],
+    to: str,
+    who: Principal = allow("admin", "supervisor", "dispatcher", "billing", "analyst"),
+    step: str = "day",
+) -> Json:
+    """What the place used by hour, local day or local month, from meter to meter as they were exchanged."""
+    begins, ends = (reading_shapes.moment(value, name, config.zone) for value, name in ((from_, "from"), (to, "to")))
+    assert begins is not None and ends is not None
+    id, named = storable_text(id), reading_shapes.step_named(step)
+    used, events, meters = usage.of_service_point(session, id, begins=begins, ends=ends, step=named, zone=config.zone)
+    return Json({"service_point": id, "meters": meters} | reading_shapes.consumption(used, events, step, begins, ends))
+
+
 @router.get("/{id:path}", name="get_service_point")
 def get_service_point(
     session: Tx, id: str, who: Principal = allow("admin", "supervisor", "dispatcher", "billing", "analyst")
@@ -58,24 +76,6 @@ def get_service_point(
         if who.role == "dispatcher":
             shown["timeline"] = [place_shapes.without_money(line) for line in shown["timeline"]]
     return Json(shown)
-
-
-@router.get("/{id}/consumption")
-def get_service_point_consumption(
-    id: str,
-    session: Tx,
-    config: Config,
-    from_: Annotated[str, Query(alias="from")],
-    to: str,
-    who: Principal = allow("admin", "supervisor", "dispatcher", "billing", "analyst"),
-    step: str = "day",
-) -> Json:
-    """What the place used by hour, local day or local month, from meter to meter as they were exchanged."""
-    begins, ends = (reading_shapes.moment(value, name, config.zone) for value, name in ((from_, "from"), (to, "to")))
-    assert begins is not None and ends is not None
-    id, named = storable_text(id), reading_shapes.step_named(step)
-    used, events, meters = usage.of_service_point(session, id, begins=begins, ends=ends, step=named, zone=config.zone)
-    return Json({"service_point": id, "meters": meters} | reading_shapes.consumption(used, events, step, begins, ends))
 
 
 def _meters(session: Session, point: str) -> list[dict[str, Any]]:

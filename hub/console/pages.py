@@ -24,6 +24,7 @@ from hub import clock
 from hub.auth import Principal
 from hub.console.events import position_now
 from hub.errors import CurbstopError, NotAuthenticated
+from hub.paths import segment
 from hub.web import Tx, rfc3339, settings_of
 
 FOLDER = Path(__file__).parent
@@ -152,7 +153,12 @@ _environment = jinja2.Environment(
     lstrip_blocks=True,
 )
 _environment.filters.update(
-    words=words, details=details, money=money, actor_name=actor_name, json=lambda v: json.dumps(v, default=str)
+    words=words,
+    segment=segment,
+    details=details,
+    money=money,
+    actor_name=actor_name,
+    json=lambda v: json.dumps(v, default=str),
 )
 
 
@@ -194,7 +200,9 @@ def _render(request: Request, template: str, status_code: int, **context: Any) -
 
 def sign_in_path(request: Request) -> str:
     """The sign-in page that leads back to what was asked for."""
-    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    # as it was written: a decoded address may lead elsewhere
+    here = request.scope.get("raw_path", b"/").partition(b"?")[0].decode("latin-1")
+    here += f"?{request.url.query}" if request.url.query else ""
     return "/sign-in" if here == "/" else f"/sign-in?next={quote(here, safe='')}"
 
 

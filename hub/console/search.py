@@ -2,7 +2,6 @@
 
 import re
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -11,6 +10,7 @@ from hub import clock
 from hub.console.work import escaped
 from hub.errors import storable_text
 from hub.models import Account, Meter, MeterInstallation, Occupancy, ServicePoint, WorkOrder
+from hub.paths import segment
 
 PER_KIND = 6
 LAST_CHARACTER = "\U0010ffff"
@@ -70,7 +70,7 @@ def _accounts(session: Session, q: str) -> list[dict[str, Any]]:
             "kind": "account",
             "label": row.name or row.number,
             "more": " · ".join(part for part in (row.number if row.name else None, row.address) if part),
-            "href": f"/accounts/{quote(row.number)}",
+            "href": f"/accounts/{segment(row.number)}",
         }
         for row in rows
     ]
@@ -90,7 +90,7 @@ def _places(session: Session, q: str) -> list[dict[str, Any]]:
             "kind": "place",
             "label": row.address,
             "more": " · ".join(part for part in (row.id, f"zone {row.zone}" if row.zone else None) if part),
-            "href": f"/places/{quote(row.id)}",
+            "href": f"/places/{segment(row.id)}",
         }
         for row in rows
     ]
@@ -113,7 +113,7 @@ def _meters(session: Session, q: str) -> list[dict[str, Any]]:
             "kind": "meter",
             "label": f"Meter {row.serial}",
             "more": row.where or "not in place",
-            "href": f"/meters/{quote(row.serial)}",
+            "href": f"/meters/{segment(row.serial)}",
         }
         for row in rows
     ]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from hub.imports.rows import PROGRESS_STEP, Fault, Progress, Row, Table, shown
+from hub.paths import nameable
 
 MAX_TEXT_CHARS = 10_000
 # Beyond any register or amount; a longer number is a key that slipped into the wrong column.
@@ -106,6 +107,8 @@ def key(raw: Any, context: Context) -> str:
     value = text(raw, context)
     if len(value) > 200 or not value.isprintable():
         raise BadCell("is no identifier", "Use at most 200 printable characters.")
+    if not nameable(value):
+        raise BadCell("is no identifier", "Dots alone cannot stand in an address; use another name.")
     return value
 
 

@@ -22,6 +22,7 @@ from hub import changes, clock
 from hub.db import new_id
 from hub.errors import BadInput, NotFound, storable, storable_text
 from hub.models import Device, Meter, Rebooking
+from hub.paths import nameable
 
 # Where nobody says since when: before any reading.
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
@@ -161,6 +162,8 @@ def _identity(value: str, name: str) -> str:
     found = storable_text(value).strip()
     if not found or len(found) > 200:
         raise BadInput(f"{name} must be 1 to 200 characters.", field=name)
+    if not nameable(found):
+        raise BadInput(f"{name} is no identifier.", field=name, remedy="Dots alone cannot stand in an address.")
     return found
 
 

@@ -103,8 +103,8 @@ class LeaksPage extends LitElement {
 
   customers() {
     const rows = this.found.items.map((one) => html`<tr>
-      <th scope="row">${one.service_point ? html`<a href="/places/${one.service_point}">${one.address}</a>` : one.meter}<span class="muted small">meter ${one.meter}${one.zone ? `, ${one.zone}` : ""}</span></th>
-      <td>${one.account ? html`<a href="/accounts/${one.account}">${one.account}</a>` : "–"}</td>
+      <th scope="row">${one.service_point ? html`<a href="/places/${encodeURIComponent(one.service_point)}">${one.address}</a>` : one.meter}<span class="muted small">meter ${one.meter}${one.zone ? `, ${one.zone}` : ""}</span></th>
+      <td>${one.account ? html`<a href="/accounts/${encodeURIComponent(one.account)}">${one.account}</a>` : "–"}</td>
       <td class="number"><strong>${one.litres_per_hour === null ? "–" : one.litres_per_hour.toFixed(1)}</strong></td><td class="number">${one.m3_per_day === null ? "–" : one.m3_per_day.toFixed(2)}</td>
       <td>${one.open_ended ? "before " : ""}${day(one.since)}</td>
       <td>${one.certain ? html`<span class="chip danger">Leak</span>` : html`<span class="chip warn">${words(one.alarms[0]?.type)}</span>`}</td>

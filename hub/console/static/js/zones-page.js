@@ -174,7 +174,7 @@ class ZonesPage extends LitElement {
     const zone = this.report?.zones.find((one) => one.zone === this.chosen);
     if (!zone) return "";
     return html`<section class="card" aria-label="Zone ${zone.name || zone.zone}">
-      <header><h2>${zone.name || zone.zone}</h2><a class="button" href="/?zone=${zone.zone}">${icon("order")}Work in this zone</a></header>
+      <header><h2>${zone.name || zone.zone}</h2><a class="button" href="/?zone=${encodeURIComponent(zone.zone)}">${icon("order")}Work in this zone</a></header>
       <div class="body">
         ${zone.flows.length
           ? html`<div class="table-wrap" role="region" aria-label="Meters at the edge" tabindex="0"><table>
