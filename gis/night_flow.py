@@ -14,9 +14,15 @@ from statistics import median
 STANDARD_M = 50.0
 # Of the people at home this share uses water in a night hour, this much each time (WLC: 6 %, 10 l).
 ACTIVE_SHARE, LITRES_PER_USE = 0.06, 10.0
-PEOPLE_PER_CONNECTION = 2.5
-# A small non-household user at night (UK Water Industry, Managing Leakage, report E).
+PEOPLE_PER_DWELLING = 2.5
+# What a head uses a day where those two figures were found (England and Wales); tells people from billed use.
+LITRES_PER_HEAD = 150.0
+# A small non-household user at night (UK Water Industry, Managing Leakage, report E) …
 SMALL_USER_L_H = 8.0
+# … and one of any size, as a share of its mean use. That night use follows billed use by kind of user is the method of
+# UKWIR 99/WM/08/26; the shares are our own: a quarter of the mean, more where work goes on around the clock.
+NIGHT_SHARE, ROUND_THE_CLOCK_SHARE = 0.25, 0.6
+_ROUND_THE_CLOCK = ("industr", "factor", "manufact", "hospital", "clinic", "hotel", "bak", "port", "airport", "prison")
 # Fewer metered places of a class than this say nothing of the others.
 FEWEST_METERED = 5
 # A running service-pipe burst at 50 m (BABE standard values, WLC).
@@ -69,27 +75,45 @@ class Reporting:
 
 
 def night_use(
-    places: Mapping[str, float], reporting: Mapping[str, Reporting], mean_litres_h: Mapping[str, float]
+    places: Mapping[str, float],
+    reporting: Mapping[str, Reporting],
+    mean_litres_h: Mapping[str, float],
+    dwellings: Mapping[str, float] | None = None,
 ) -> list[ClassUse]:
     """Legitimate night use by class of premises, of `places` by class.
 
-    A class of which at least five places report through the nights is taken to use at night the share of its mean use
-    that those do; `mean_litres_h` is the mean of all its metered places by day and night. Large users are few, and a
-    share carries from the sample to them where a mean would not. Without a mean, what the reporting places use on
-    average; without enough of those, the class is assessed.
+    A class of which at least five places report through the nights, or all, is taken to use at night the share of its
+    mean use that those do; `mean_litres_h` is the mean of all its metered places by day and night. Large users are few,
+    and a share carries from the sample to them where a mean would not. Without a mean, what the reporting places use on
+    average. Otherwise the class is assessed (`assessed_litres_h`), beside what its few reporting places use.
+    `dwellings` counts homes by class; by default one at each place.
     """
     found = []
     for name, count in sorted(places.items()):
         seen = reporting.get(name, Reporting(0, 0.0, None))
-        if seen.places >= FEWEST_METERED:
-            mean = mean_litres_h.get(name)
+        mean = mean_litres_h.get(name)
+        if seen.places >= min(FEWEST_METERED, count):
             litres = seen.litres_h if mean is None or seen.night_share is None else mean * seen.night_share
             found.append(ClassUse(name, count, litres, "metered", seen.places))
             continue
-        household = name.lower() in ("residential", "household", "domestic", "")
-        assessed = PEOPLE_PER_CONNECTION * ACTIVE_SHARE * LITRES_PER_USE if household else SMALL_USER_L_H
-        found.append(ClassUse(name, count, assessed, "assessed", seen.places))
+        rest = assessed_litres_h(name, (dwellings or {}).get(name, count) / count, mean)
+        litres = (seen.places * seen.litres_h + (count - seen.places) * rest) / count
+        found.append(ClassUse(name, count, litres, "assessed", seen.places))
     return found
+
+
+def assessed_litres_h(premise_class: str, dwellings: float, mean_litres_h: float | None) -> float:
+    """What a place of a class is taken to use at night, in litres per hour, where nobody measures it by the hour.
+
+    Homes: 6 % of the people · 10 l; people by dwellings, or by the place's mean use where that tells of more. Others: a
+    share of the mean use of the class, and no less than a small user's 8 l.
+    """
+    name = premise_class.lower()
+    if name in ("residential", "household", "domestic", ""):
+        people = max(PEOPLE_PER_DWELLING * dwellings, (mean_litres_h or 0.0) * 24 / LITRES_PER_HEAD)
+        return people * ACTIVE_SHARE * LITRES_PER_USE
+    share = ROUND_THE_CLOCK_SHARE if any(word in name for word in _ROUND_THE_CLOCK) else NIGHT_SHARE
+    return max(SMALL_USER_L_H, (mean_litres_h or 0.0) * share)
 
 
 def pressure_factor(p1: float, p0: float, n1: float) -> float:

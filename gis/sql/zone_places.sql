@@ -1,5 +1,9 @@
--- Places by class of premises and mains by material, of the asked zones at the end of a window; behind members.sql.
+-- Places and dwellings by class of premises, and mains by material, of the asked zones at the end of a window; behind members.sql.
 SELECT 'places' AS what, coalesce(p.premise_class, '') AS name, count(*)::float8 AS amount
+FROM member k JOIN service_point p ON p.id = k.service_point
+GROUP BY 2
+UNION ALL
+SELECT 'dwellings', coalesce(p.premise_class, ''), sum(coalesce(nullif(p.units, 0), 1))::float8
 FROM member k JOIN service_point p ON p.id = k.service_point
 GROUP BY 2
 UNION ALL

@@ -39,15 +39,7 @@ def report(
     Flows are m³/h. `method` is how a night's flow is taken; `n1` the exponent of leakage against pressure, by default
     from the mains' materials. What cannot be known is null. Raises BadInput, NotFound.
     """
-    balances.check_period(begins, ends)
-    if (ends - begins).days > MOST_DAYS:
-        raise BadInput(f"The period is longer than {MOST_DAYS} days.", field="to", value=str(ends))
-    if method not in METHODS:
-        raise BadInput(
-            "There is no such method.", field="method", value=method[:40], remedy=f"Use {' or '.join(METHODS)}."
-        )
-    if n1 is not None and not 0.3 <= n1 <= 2.5:
-        raise BadInput("`n1` lies between 0.3 and 2.5.", field="n1", value=n1)
+    _check(begins, ends, method, n1)
     if code is not None:
         balances.check_zone(session, code)
     start, end = balances.window(begins, ends, zone)
@@ -56,9 +48,11 @@ def report(
     hours = zone_hours(period, code)
     nights = _nights(hours, zone)
     seen = period.evidence(code)
-    places, mains = _places(period, code)
-    uses = night_flow.night_use(places, _reporting(period, code), _mean_use(period, code))
-    exponent = night_flow.exponent_of_materials(mains) if n1 is None else n1
+    ground = _ground(period, code)
+    uses = night_flow.night_use(
+        ground["places"], _reporting(period, code), _mean_use(period, code), ground["dwellings"]
+    )
+    exponent = night_flow.exponent_of_materials(ground["mains"]) if n1 is None else n1
     found = _flows(nights, method, uses, seen, assumed, exponent, _night_day_factor(period, code, zone, exponent))
     return {
         "zone": code,
@@ -88,6 +82,23 @@ def report(
             "hours": float(np.mean(~np.isnan(hours.net))) if len(hours.net) else 0.0,
         },
     }
+
+
+def _check(begins: date, ends: date, method: str, n1: float | None) -> None:
+    """Raises BadInput for a question that has no answer."""
+    balances.check_period(begins, ends)
+    if (ends - begins).days > MOST_DAYS:
+        raise BadInput(
+            f"The period is longer than {MOST_DAYS} days.", field="to", value=str(ends), remedy="Ask for two years."
+        )
+    if method not in METHODS:
+        raise BadInput(
+            "There is no such method.", field="method", value=method[:40], remedy=f"Use {' or '.join(METHODS)}."
+        )
+    if n1 is not None and not 0.3 <= n1 <= 2.5:
+        raise BadInput(
+            "`n1` lies between 0.3 and 2.5.", field="n1", value=n1, remedy="0.5 rigid pipes, 1.5 plastic, 1.0 both."
+        )
 
 
 def _nights(hours: ZoneHours, zone: ZoneInfo) -> list[night_flow.Night]:
@@ -157,11 +168,12 @@ def _ask(period: Period, code: str | None) -> dict[str, Any]:
     return {"zones": zones, "lowers": [period.start] * len(zones), "uppers": [period.end] * len(zones)}
 
 
-def _places(period: Period, code: str | None) -> tuple[dict[str, float], dict[str, float]]:
-    """(places by class of premises, km of mains by material) of a zone."""
-    rows = period.rows(("members.sql", "zone_places.sql"), _ask(period, code))
-    pick = {what: {row["name"]: row["amount"] for row in rows if row["what"] == what} for what in ("places", "mains")}
-    return pick["places"], pick["mains"]
+def _ground(period: Period, code: str | None) -> dict[str, dict[str, float]]:
+    """Of a zone: `places` and `dwellings` by class of premises, `mains` in km by material."""
+    found: dict[str, dict[str, float]] = {"places": {}, "dwellings": {}, "mains": {}}
+    for row in period.rows(("members.sql", "zone_places.sql"), _ask(period, code)):
+        found[row["what"]][row["name"]] = row["amount"]
+    return found
 
 
 def _mean_use(period: Period, code: str | None) -> dict[str, float]:

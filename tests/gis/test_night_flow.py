@@ -43,11 +43,25 @@ def test_night_use_is_metered_where_enough_places_report() -> None:
     found = {one.premise_class: one for one in night_flow.night_use(places, seen, {"residential": 8.0})}
     # half of the eight litres that a home takes on average, though the sample's homes are smaller
     assert (found["residential"].source, found["residential"].m3_h) == ("metered", pytest.approx(4.0))
-    assert (found["commercial"].source, found["commercial"].litres_per_place_h) == ("assessed", 8)
+    # four of ten shops report: what they use counts, the others are assessed
+    assert (found["commercial"].source, found["commercial"].m3_h) == ("assessed", pytest.approx(0.099 * 4 + 0.008 * 6))
     assert found["industrial"].m3_h == pytest.approx(0.14)
     # 2.5 people, 6 % of them awake, 10 litres each
     (assessed,) = night_flow.night_use({"residential": 1000}, {}, {})
     assert assessed.m3_h == pytest.approx(1.5)
+
+
+def test_assessed_night_use_follows_what_a_class_uses() -> None:
+    assert night_flow.assessed_litres_h("residential", 1, None) == pytest.approx(1.5)
+    # a block of twenty flats; homes that use as much as four people do
+    assert night_flow.assessed_litres_h("Residential", 20, 100) == pytest.approx(20 * 2.5 * 0.6)
+    assert night_flow.assessed_litres_h("", 1, 4 * 150 / 24) == pytest.approx(4 * 0.6)
+    assert night_flow.assessed_litres_h("commercial", 1, 10) == 8
+    assert night_flow.assessed_litres_h("commercial", 1, 400) == pytest.approx(100)
+    assert night_flow.assessed_litres_h("Industrial", 1, 5000) == pytest.approx(3000)
+    # the only factory of a zone reports by the hour: it is measured, however few it is
+    (factory,) = night_flow.night_use({"industrial": 1}, {"industrial": night_flow.Reporting(1, 700.0, 0.9)}, {})
+    assert (factory.source, factory.m3_h) == ("metered", pytest.approx(0.7))
 
 
 def test_minimum_night_flow_is_the_middle_of_the_whole_nights() -> None:
