@@ -58,20 +58,26 @@ class Event:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def feed_together(detectors: Sequence["Detector"], flows: Sequence[Sequence[float]] | Array) -> list[list[Event]]:
+def feed_together(
+    detectors: Sequence["Detector"], flows: Sequence[Sequence[float]] | Array, begins: Sequence[int] | None = None
+) -> list[list[Event]]:
     """Feed the same hours of neighbouring zones; the events each raised.
 
     What most of them show at once (a heat wave, a holiday, the start of watering) is no leak in one of them: of a
     zone's deviation, the median of the others' is taken off. With two others it is the lower one. All detectors must
-    stand at the same hour.
+    stand at the same hour, but for those that take their first hour later: at hour `begins` of the flows.
     """
     raised = [len(detector.events) for detector in detectors]
     nothing = np.full(len(detectors[0].parameters.windows), np.nan) if detectors else np.array([])
-    for hour in zip(*flows, strict=True):
-        for detector, flow in zip(detectors, hour, strict=True):
-            detector._take(flow)
+    for number, hour in enumerate(zip(*flows, strict=True)):
+        begun = [number >= begin for begin in begins or [0] * len(detectors)]
+        for detector, flow, takes in zip(detectors, hour, begun, strict=True):
+            if takes:
+                detector._take(flow)
         z = np.array([nothing if detector._z is None else detector._z for detector in detectors])
         for i, detector in enumerate(detectors):
+            if not begun[i]:
+                continue
             others = np.sort(np.delete(z, i, axis=0), axis=0)  # NaN last
             count = np.isfinite(others).sum(axis=0)
             middle = others[np.maximum(count - 1, 0) // 2, np.arange(z.shape[1])] if len(others) else nothing

@@ -50,7 +50,8 @@ def drop(
     """The fall of the night flow at `stopped_at` (local, naive); None while there are too few nights.
 
     `flows`: m³/h of each local hour from the midnight of `first` on, NaN where unknown. The nights compared are the
-    last ones that were over before the stop and the first ones that began after it; the night between is neither.
+    last ones that were over before the stop and the first ones that began after it; the night between is neither. They
+    are freed of the habit of their weekday first, or three nights over a weekend would tell of it and not of the leak.
     Nights before the leak began (`began_at`, local, naive) tell nothing of it: of a leak that ran for a few nights
     only, those count alone.
     """
@@ -58,6 +59,7 @@ def drop(
     by_day = flows[: days * DAY].reshape(days, DAY)[:, slice(*NIGHT)]
     whole = np.isfinite(by_day).all(axis=1)
     night = np.where(whole, by_day.mean(axis=1), np.nan)
+    night -= _weekdays(first, night, before=(stopped_at.date() - first).days)
     moments = [datetime.combine(first + timedelta(days=day), datetime.min.time()) for day in range(days)]
     ended = np.array([at + timedelta(hours=NIGHT[1]) <= stopped_at for at in moments], dtype=bool)
     began = np.array([at + timedelta(hours=NIGHT[0]) >= stopped_at for at in moments], dtype=bool)
@@ -78,3 +80,20 @@ def drop(
     half = _T[min(freedom - 4, len(_T) - 1)] * sd * math.sqrt(math.pi / 2 * (1 / len(before) + 1 / len(after)))
     fall = levels[0] - levels[1]
     return Drop(*levels, fall - half, fall + half, len(before), len(after))
+
+
+def _weekdays(first: date, night: Array, *, before: int) -> Array:
+    """By how much each night lies above others for its weekday alone, learned from the nights `before` a day.
+
+    A night is compared with the median of the seven around it, in which a leak that runs is the same; of each weekday
+    the median counts. Nothing where a weekday was seen less than three times: habits cannot be told from chance then.
+    """
+    weekday = (first.weekday() + np.arange(len(night))) % 7
+    away: list[list[float]] = [[] for _ in range(7)]
+    for day in range(3, min(before, len(night)) - 3):
+        around = night[day - 3 : day + 4]
+        if np.isfinite(around).all():
+            away[weekday[day]].append(float(night[day] - np.median(around)))
+    if min(len(one) for one in away) < LEAST_NIGHTS:
+        return np.zeros(len(night))
+    return np.array([float(np.median(one)) for one in away])[weekday]

@@ -2,10 +2,11 @@
 
 Writes `leak_watch`, `leak_event`, work orders and the change log in the caller's transaction. Each look goes over the
 last months from their beginning, so that late and corrected readings count; what was seen before is recognised by its
-onset, and keeps its id and its work.
+onset, and keeps its id and its work. Zones are looked at together: what most of them show at once is no leak in one.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from gis.bursts import Detector, Event, local_hours
+from gis.bursts import Detector, Event, feed_together, local_hours
 from gis.losses import Period
 from gis.zone_hours import zone_hours
 from gis.zone_loss import Assumptions
@@ -65,60 +66,90 @@ def holidays_of(settings: Settings, years: range) -> Container[date]:
 
 
 def zones_due(session: Session) -> list[str]:
-    """Zones with meters at their edge whose readings are newer than the last look, the longest unseen first."""
+    """Zones in force with meters at their edge; empty unless the readings of one are newer than the last look."""
     rows = session.execute(
         text(
             """
-            WITH heard AS (
-                SELECT i.zone, max(latest.at) AS at FROM meter_installation i
-                JOIN meter m ON m.serial = i.serial
-                CROSS JOIN LATERAL (SELECT max(measured_at) AS at FROM reading WHERE meter_id = m.id
-                    AND measured_at > business_now() - interval '3 days') latest
-                WHERE i.zone IS NOT NULL GROUP BY 1
-                UNION ALL
-                SELECT i.to_zone, max(latest.at) FROM meter_installation i
-                JOIN meter m ON m.serial = i.serial
-                CROSS JOIN LATERAL (SELECT max(measured_at) AS at FROM reading WHERE meter_id = m.id
-                    AND measured_at > business_now() - interval '3 days') latest
-                WHERE i.to_zone IS NOT NULL GROUP BY 1
+            WITH meter_at AS (
+                SELECT i.zone, i.to_zone, (
+                    SELECT max(measured_at) FROM reading WHERE meter_id = m.id
+                        AND measured_at > business_now() - interval '3 days'
+                ) AS heard_at
+                FROM meter_installation i JOIN meter m ON m.serial = i.serial WHERE i.zone IS NOT NULL
             )
-            SELECT z.code FROM zone z JOIN heard h ON h.zone = z.code
+            SELECT z.code, bool_or(w.zone IS NULL OR
+                least(h.heard_at, business_now() - :patience) >= w.seen_until + interval '1 hour') AS due
+            FROM zone z JOIN meter_at h ON z.code IN (h.zone, h.to_zone)
             LEFT JOIN leak_watch w ON w.zone = z.code
-            WHERE z.valid_to IS NULL AND (
-                w.zone IS NULL OR least(h.at, business_now() - :patience) >= w.seen_until + interval '1 hour'
-            )
-            GROUP BY z.code, w.seen_until ORDER BY w.seen_until NULLS FIRST, z.code
+            WHERE z.valid_to IS NULL AND h.heard_at IS NOT NULL
+            GROUP BY z.code ORDER BY z.code
             """
         ),
         {"patience": PATIENCE},
-    )
-    return [code for (code,) in rows]
+    ).all()
+    return [row.code for row in rows] if any(row.due for row in rows) else []
 
 
-def look(session: Session, code: str, settings: Settings) -> list[LeakEvent]:
-    """Look at a zone's inflow up to now; the events that are new.
+Inflow = tuple[date, np.ndarray[Any, np.dtype[np.float64]]]
+
+
+@dataclass(slots=True, frozen=True)
+class Sight:
+    """What a look saw of one zone: events since `since`, and the share of its hours that are known."""
+
+    code: str
+    events: list[Event]
+    since: date | None
+    known: float
+
+
+def look_over(flows: Mapping[str, Inflow | None], now: datetime, settings: Settings) -> list[Sight]:
+    """What the inflows of neighbouring zones up to `now` show, seen together: pure, and takes a while.
+
+    What most zones do at once is no leak in one of them.
+    """
+    known = {code: found for code, found in flows.items() if found is not None}
+    nothing = [Sight(code, [], None, 0.0) for code in flows if code not in known]
+    if not known:
+        return nothing
+    earliest = min(first for first, _ in known.values())
+    begins = [(first - earliest).days * 24 for first, _ in known.values()]
+    last = max(begin + len(flow) for begin, (_, flow) in zip(begins, known.values(), strict=True))
+    hours = np.full((len(known), last), np.nan)
+    for row, begin, (_, flow) in zip(hours, begins, known.values(), strict=True):
+        row[begin : begin + len(flow)] = flow
+    holidays = holidays_of(settings, range(earliest.year, now.year + 1))
+    detectors = [Detector(first, holidays) for first, _ in known.values()]
+    feed_together(detectors, hours, begins)
+    return nothing + [
+        Sight(code, detector.events, first + WARMED_UP, float(np.isfinite(flow).mean()))
+        for (code, (first, flow)), detector in zip(known.items(), detectors, strict=True)
+    ]
+
+
+def take_note(session: Session, sight: Sight, settings: Settings) -> list[LeakEvent]:
+    """Write what a look saw of a zone; the events that are new.
 
     An open event has the zone surveyed, once; what the flow alone cannot settle is left to a person.
     """
     now = clock.now(session)
-    session.execute(select(Zone.code).where(Zone.code == code).with_for_update(key_share=True))
-    seen = inflow(session, code, now - LOOK_BACK, now - PATIENCE, settings)
-    if seen is None:
-        _note(session, code, now - PATIENCE, 0.0)
+    session.execute(select(Zone.code).where(Zone.code == sight.code).with_for_update(key_share=True))
+    _note(session, sight.code, now - PATIENCE, sight.known)
+    if sight.since is None:
         return []
-    first, flows = seen
-    detector = Detector(first, holidays_of(settings, range(first.year, now.year + 1)))
-    detector.feed(flows)
-    _note(session, code, now - PATIENCE, float(np.isfinite(flows).mean()))
-    new = _keep(session, code, detector.events, first + WARMED_UP, settings.zone)
-    for event in _open_events(session, code):
+    new = _keep(session, sight.code, sight.events, sight.since, settings.zone)
+    for event in _open_events(session, sight.code):
         _search(session, event, settings, now)
     return new
 
 
-def inflow(
-    session: Session, code: str | None, begins: datetime, ends: datetime, settings: Settings
-) -> tuple[date, np.ndarray[Any, np.dtype[np.float64]]] | None:
+def inflows(session: Session, codes: Sequence[str], settings: Settings) -> dict[str, Inflow | None]:
+    """The inflow of each zone as far back as a look goes."""
+    now = clock.now(session)
+    return {code: inflow(session, code, now - LOOK_BACK, now - PATIENCE, settings) for code in codes}
+
+
+def inflow(session: Session, code: str | None, begins: datetime, ends: datetime, settings: Settings) -> Inflow | None:
     """(first local day, m³/h of each local hour) of a zone from its first known day on; None where little is known."""
     zone = settings.zone
     start = datetime.combine(begins.astimezone(zone).date(), datetime.min.time(), tzinfo=zone)

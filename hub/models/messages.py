@@ -1,5 +1,6 @@
 """What billing told us (inbox), what we owe billing (outbound messages), the one change log, and job ticks."""
 
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -209,3 +210,12 @@ class JobRun(Base):
     finished_at: Mapped[Instant | None]
     error: Mapped[str | None] = mapped_column(Text)
     notes: Mapped[JsonList]
+
+
+class DailyRun(Base):
+    """On which local day of business time a job that is done once a day was done last."""
+
+    __tablename__ = "daily_run"
+
+    job: Mapped[Str] = mapped_column(primary_key=True)
+    day: Mapped[date]

@@ -38,6 +38,19 @@ def test_the_limits_hold_nineteen_times_of_twenty() -> None:
     assert 0.92 <= held / 400 <= 0.99
 
 
+def test_a_weekend_is_no_fall() -> None:
+    """Nine weeks in which weekend nights lie 3 m³/h above others; the leak of 4 ends on a Thursday."""
+    day = np.arange(9 * 7 + 4)
+    # FIRST is a Sunday
+    flows = np.repeat(10.0 + 3 * np.isin(day % 7, (0, 6)) + np.random.default_rng(3).normal(0, 0.3, len(day)), 24)
+    stop = datetime(2026, 4, 30, 11)  # noqa: DTZ001  (the local clock)
+    flows[(60 * 24 + 11) :] -= 4
+    # Friday and the two nights of the weekend
+    found = repairs.drop(FIRST, flows[: 64 * 24], stop)
+    assert found is not None and found.nights_after == 3
+    assert found.m3h == pytest.approx(4, abs=0.6) and found.low_m3h < 4 < found.high_m3h
+
+
 def test_no_fall_is_not_seen_and_little_is_uncertain() -> None:
     none = repairs.drop(FIRST, nights(10, 10.5, 0.2), STOP)
     assert none is not None and none.verdict(None) == none.verdict(4.0) == "not_seen"

@@ -2,15 +2,17 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import func, select, text
 
+from hub import clock
 from hub.db import Database
+from hub.leakage import watch
 from hub.models import DeliveryAttempt, JobRun, WebSession
 from hub.settings import Settings
-from hub.worker import jobs
+from hub.worker import jobs, leaks
 from hub.worker.jobs import Job, Runner, tick
 
 
@@ -157,3 +159,23 @@ def test_cleaning_up_removes_what_is_over(database: Database, settings: Settings
     with database.transaction() as session:
         assert session.scalars(select(WebSession.token_hash)).all() == [b"live"]
         assert session.scalar(select(func.count()).select_from(DeliveryAttempt)) == 0
+
+
+def test_a_month_is_judged_once_a_local_day(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = Counted(fails=1)
+    monkeypatch.setattr(watch, "judge_month", judged)
+
+    def at(moment: str) -> int:
+        with database.transaction() as session:
+            clock.set_clock(session, business_at=datetime.fromisoformat(moment), rate=0)
+        leaks.judge_month(database, settings)
+        return judged.runs
+
+    # one that failed is tried again; a day begins at seven, when the night's flows are known
+    with pytest.raises(RuntimeError):
+        at("2026-03-02T08:00:00+00:00")
+    assert at("2026-03-02T08:10:00+00:00") == 2
+    assert at("2026-03-02T23:50:00+00:00") == at("2026-03-03T06:59:00+00:00") == 2
+    assert at("2026-03-03T07:01:00+00:00") == 3
