@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
@@ -80,19 +81,22 @@ class Members:
     Networks wrap ten times as much around a register as it takes; a member nobody asks for is only known to be JSON.
     """
 
-    __slots__ = ("_unread",)
+    __slots__ = ("_members",)
 
-    def __init__(self, unread: dict[str, msgspec.Raw]) -> None:
-        self._unread = unread
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        self._members = found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._unread
+        return name in self._members
 
     def get(self, name: str) -> Any:
         """The member's value, None when it is not there. Raises Malformed as `json_value`."""
-        found = self._unread.get(name)
-        if found is None:
-            return None
+        found = self._members.get(name)
+        if type(found) is not msgspec.Raw:
+            return found
         raw = bytes(found)
         if raw[:1] in _BRACKETS:
             return json_value(raw)
@@ -102,9 +106,11 @@ class Members:
             return json_value(raw)
 
     def inner(self, name: str) -> "Members | None":
-        """The member where it is an object, itself unread; else None."""
-        found = self._unread.get(name)
-        raw = b"" if found is None else bytes(found)
+        """The member where it is an object, its own members unread; else None."""
+        found = self._members.get(name)
+        if type(found) is not msgspec.Raw:
+            return Members(found) if isinstance(found, dict) else None
+        raw = bytes(found)
         return members(raw) if raw[:1] == b"{" else None
 
 
@@ -116,7 +122,7 @@ def members(payload: bytes) -> Members:
     """The object in `payload` with its members unread; Malformed as `json_object`.
 
     The members and their punctuation filling the payload to the last byte prove that none was given twice; where they
-    do not, the careful reader reads all of it first.
+    do not, the careful reader reads all of it.
     """
     if len(payload) <= MAX_BYTES:
         try:
@@ -126,8 +132,7 @@ def members(payload: bytes) -> Members:
                 return Members(found)
         except (ValueError, TypeError, RecursionError):
             pass
-    json_object(payload)
-    return Members(_UNREAD.decode(payload))
+    return Members(json_object(payload))
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=Decimal, parse_constant=_no_constant)

@@ -103,11 +103,12 @@ def instant(value: int) -> datetime:
 def _sight(sightings: list[Sighting], one: Heard, name: str) -> None:
     """One entry per device of a message."""
     rows, envelopes = one.rows, one.envelopes
-    lone = len(rows) == 1 and len(envelopes) == 1 and not one.alarms
-    if lone and envelopes[0].device is None and rows[0].device is not None:
-        # the usual message of our own gateways
-        sightings.append(_told(one, name, devices.key(rows[0].device), None, rows, None))
-        return
+    if len(rows) == 1 and len(envelopes) == 1 and not one.alarms and rows[0].device is not None:
+        # the usual message: one reading of one device, named by the network or by our own gateway
+        device, named = devices.key(rows[0].device), envelopes[0].device
+        if named is None or devices.key(named) == device:
+            sightings.append(_told(one, name, device, None if named is None else envelopes[0].counter, rows, None))
+            return
     counters = {devices.key(e.device): e.counter for e in one.envelopes if e.device}
     mine: dict[str, list[Row]] = {}
     for row in rows:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import available_timezones
 
@@ -28,6 +29,7 @@ from hub.paths import nameable
 ALWAYS = datetime(1900, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=200_000)
 def key(device: str) -> str:
     """A device's identity as the registry spells it: radio identities differ in case from sender to sender."""
     return device.strip().lower()

@@ -187,3 +187,49 @@ def test_the_fast_reader_says_what_the_careful_one_says(text: str) -> None:
             return error.reason
 
     assert repr(outcome()) == repr(careful())
+
+
+@settings(deadline=None, max_examples=400)
+@given(_VALUES)
+def test_members_left_unread_are_those_that_are_read(text: str) -> None:
+    """What is asked for is what the strict reader finds; a key given twice, at whatever place, is refused."""
+    whole: Any
+    try:
+        whole = strict.json_object(text.encode())
+    except Malformed as error:
+        whole = error.reason
+    try:
+        found = strict.members(text.encode())
+        read = {name: found.get(name) for name in found}
+    except Malformed as error:
+        assert error.reason == whole
+    else:
+        assert repr(read) == repr(whole)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"a":1,"a":2}',
+        b'{"a":1,"a" :2}',
+        b'{"a":1,"\\u0061":2}',
+        b'{ "a": 1, "a": 2 }',
+        '{"\u00e4":1,"\u00e4":2}'.encode(),
+        b'{"o":{"a":1,"a":2}}',
+    ],
+)
+def test_a_key_given_twice_is_refused_where_members_are_read(payload: bytes) -> None:
+    with pytest.raises(Malformed) as refused:
+        strict.members(payload).get("o")
+    assert refused.value.reason == "duplicate_key"
+
+
+def test_a_wrapping_nobody_reads_may_be_anything_that_is_json() -> None:
+    deep = b"[" * 200 + b"]" * 200
+    found = strict.members(b'{"rx":%b,"object":{"volume_m3":1.25},"n":null}' % deep)
+    assert (found.get("object"), found.get("n"), found.get("none")) == ({"volume_m3": Decimal("1.25")}, None, None)
+    assert found.inner("object") is not None and found.inner("n") is None and found.inner("rx") is None
+    with pytest.raises(Malformed, match="nested"):
+        found.get("rx")
+    with pytest.raises(Malformed, match="not JSON"):
+        strict.members(b'{"rx":[1,],"object":{}}')
