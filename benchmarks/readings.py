@@ -39,7 +39,7 @@ from hub.metering.ledger import Message
 from hub.private.broker import PrivateBroker
 from hub.private.cluster import PrivateCluster
 from hub.subscriber import Arrived, Subscriber, Taker
-from tests.forks import end, fork
+from tests.forks import end, event, fork
 from tests.hub.metering.processes import start_ingest
 from tests.private_servers import scratch
 
@@ -208,16 +208,20 @@ class Bench:
     def _ingest(self, sessions: dict[str, list[str]], name: str) -> float:
         before, finished = self._last(), threading.Event()
         worker = threading.Thread(target=self._roll_up, args=(finished,))
-        begun = time.perf_counter()
+        subscribed = event()
         processes = [
             start_ingest(
                 self.database.url,
                 self.broker_url,
                 name=one,
                 topics=[f"{topic}={self.mix.adapter}" for topic in filters],
+                subscribed=subscribed,
             )
             for one, filters in sessions.items()
         ]
+        # as with the others, the time it takes to start is not counted
+        assert subscribed.wait(30), "no ingest subscribes"
+        begun = time.perf_counter()
         worker.start()
         self._await(lambda: self._stored(before) >= self.number, 0.05)
         self.committed.setdefault((self.mix.name, name), []).append(time.perf_counter() - begun)

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ def fork(run: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     process = _FORKS.Process(target=run, args=arguments, daemon=True)
     process.start()
     return process
+
+
+def event() -> Event:
+    """Something that a forked process may set."""
+    return _FORKS.Event()
 
 
 def curbstop(words: Sequence[str], environment: dict[str, str], log: Path) -> ForkServerProcess:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.synchronize import Event
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -22,10 +23,12 @@ from tests.forks import fork
 MOST_WAITING = 20_000
 
 
-def start_ingest(database_url: str, mqtt_url: str, *, name: str, topics: list[str]) -> ForkServerProcess:
-    """An ingest in a process of its own."""
+def start_ingest(
+    database_url: str, mqtt_url: str, *, name: str, topics: list[str], subscribed: Event | None = None
+) -> ForkServerProcess:
+    """An ingest in a process of its own, which sets `subscribed` as soon as messages may come."""
     settings = Settings(database_url=SecretStr(database_url), mqtt_url=SecretStr(mqtt_url))
-    return fork(ingest.run, settings, name, topics)
+    return fork(ingest.run, settings, name, topics, None if subscribed is None else subscribed.set)
 
 
 def publisher(mqtt_url: str, *, inflight: int = 1000) -> mqtt.Client:
