@@ -12,7 +12,8 @@ from hub.errors import CurbstopError
 MODULES = {
     "run": ("up", "serve", "work", "ingest", "migrate", "doctor"),
     "people": ("user", "token", "crew", "source"),
-    "data": ("import",),
+    "data": ("import", "archive"),
+    "readings": ("readings",),
     "report": ("report",),
     "decode": ("decode",),
     "catalogue": ("catalogue",),

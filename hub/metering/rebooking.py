@@ -68,11 +68,7 @@ def _rebook(session: Session, waiting: Rebooking, ids: Sequence[int]) -> None:
         and (waiting.ends is None or row.measured_at < waiting.ends)
     ]
     # a meter's reads by hand and other devices' readings stay where they are
-    now_at = {(row.meter_id, row.measured_at) for row in judged}
-    standing = _standing(session, waiting, ids)
-    moved = [key for key in standing if key not in now_at]
-    revisions.remove(session, moved, by=waiting.by, reason=waiting.reason)
-    _correct(session, waiting, rows, standing)
+    revise(session, rows, _standing(session, waiting, ids), judged=judged, by=waiting.by, reason=waiting.reason)
     # books what is new for its meter, and settles what was put aside
     readings.replay(session, ids)
 
@@ -90,28 +86,41 @@ def _standing(session: Session, waiting: Rebooking, ids: Sequence[int]) -> dict[
     return {(meter_id, at): tuple(rest) for meter_id, at, *rest in found}
 
 
-def _correct(
+def revise(
     session: Session,
-    waiting: Rebooking,
     rows: Sequence[Row],
-    standing: dict[tuple[int, datetime], tuple[Any, ...]],
-) -> None:
-    """Where a standing reading means something else under today's registry, it is revised."""
+    standing: dict[revisions.Key, tuple[Any, ...]],
+    *,
+    judged: Sequence[Row],
+    by: str,
+    reason: str,
+) -> tuple[list[Row], list[revisions.Key]]:
+    """Bring standing readings in line with what their messages say today: `rows`, out of everything `judged`.
+
+    `standing` are readings that came with those messages, by key, as (value, unit, value_m3). One that no row speaks of
+    any more is taken out of the record; one that means something else is revised. Returns the latter as they now are,
+    and the keys of the former.
+    """
+    now_at = {(row.meter_id, row.measured_at) for row in judged}
+    removed = [key for key in standing if key not in now_at]
+    revisions.remove(session, removed, by=by, reason=reason)
     changed = {
         (row.meter_id, row.measured_at): row
         for row in rows
         if (row.meter_id, row.measured_at) in standing
         and standing[row.meter_id, row.measured_at] != (row.value, row.unit, row.value_m3)
     }
-    if not changed:
-        return
-    revisions.keep(session, changed, by=waiting.by, reason=waiting.reason)
-    values = [(*key, row.value, row.unit, row.value_m3, row.quality, row.flags) for key, row in sorted(changed.items())]
-    raw_of(session).execute(
-        "UPDATE reading r SET value = u.v, unit = u.un, value_m3 = u.v3, quality = u.q,"
-        " flags = string_to_array(u.f, E'\\x1f') FROM unnest(%b::int4[], %b::timestamptz[], %b::numeric[], %b::text[],"
-        " %b::numeric[], %b::text[], %b::text[]) u(m, at, v, un, v3, q, f)"
-        " WHERE r.meter_id = u.m AND r.measured_at = u.at",
-        [list(column) for column in zip(*values, strict=True)],
-    )
-    revisions.review(session, changed)
+    if changed:
+        revisions.keep(session, changed, by=by, reason=reason)
+        values = [
+            (*key, row.value, row.unit, row.value_m3, row.quality, row.flags) for key, row in sorted(changed.items())
+        ]
+        raw_of(session).execute(
+            "UPDATE reading r SET value = u.v, unit = u.un, value_m3 = u.v3, quality = u.q,"
+            " flags = string_to_array(u.f, E'\\x1f') FROM unnest(%b::int4[], %b::timestamptz[], %b::numeric[],"
+            " %b::text[], %b::numeric[], %b::text[], %b::text[]) u(m, at, v, un, v3, q, f)"
+            " WHERE r.meter_id = u.m AND r.measured_at = u.at",
+            [list(column) for column in zip(*values, strict=True)],
+        )
+        revisions.review(session, changed)
+    return [changed[key] for key in sorted(changed)], removed
