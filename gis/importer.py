@@ -23,6 +23,7 @@ WGS84 = "EPSG:4326"
 # An archive that unpacks to more than this is refused before it is unpacked.
 MAX_UNPACKED_BYTES = 2 << 30
 SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+NEEDED_PARTS = (".shx", ".dbf")
 
 
 @dataclass(slots=True)
@@ -128,8 +129,8 @@ def _geojson_crs(document: dict[str, Any]) -> CRS:
     member = document.get("crs")
     if member is None:
         return CRS(WGS84)
-    name = member.get("properties", {}).get("name") if isinstance(member, dict) else None
-    return _crs(name, "its crs member")
+    properties = member.get("properties") if isinstance(member, dict) else None
+    return _crs(properties.get("name") if isinstance(properties, dict) else member, "its crs member")
 
 
 def _crs(name: Any, where: str) -> CRS:
@@ -183,6 +184,13 @@ def _read_shapefile(path: Path, wanted: str | None) -> Features:
         )
     by_name = {Path(name).stem: name for name in shapes}
     shape = by_name[_pick(list(by_name), wanted)]
+    present = {member.filename.lower() for member in members}
+    missing = [part for part in NEEDED_PARTS if shape.lower().removesuffix(".shp") + part not in present]
+    if missing:
+        raise BadInput(
+            f"The archive lacks {' and '.join(Path(shape).stem + part for part in missing)}.",
+            remedy=f"Zip all its parts together: {', '.join(SHAPEFILE_PARTS)}.",
+        )
     # in braces, GDAL takes an archive of any name for one
     features = _read_ogr(f"/vsizip/{{{path}}}/{shape}", None, "Shapefile")
     features.short_names = True
@@ -238,17 +246,17 @@ def _to_degrees(features: Features, crs: CRS) -> None:
     shapes = shapely.force_2d(np.array(features.geometries, dtype=object))
     axes = {axis.direction for axis in crs.axis_info}
     if not (crs.is_geographic and axes and crs.equals(CRS(WGS84), ignore_axis_order=True)) and not _is_crs84(crs):
-        transformer = Transformer.from_crs(crs, WGS84, always_xy=True)
-
-        def project(points: Any) -> Any:
-            x, y = transformer.transform(points[:, 0], points[:, 1])
-            return np.column_stack((x, y))
-
         try:
+            transformer = Transformer.from_crs(crs, WGS84, always_xy=True)
+
+            def project(points: Any) -> Any:
+                x, y = transformer.transform(points[:, 0], points[:, 1])
+                return np.column_stack((x, y))
+
             shapes = shapely.transform(shapes, project)
-        except ProjError as error:
+        except (ProjError, CRSError) as error:
             raise BadInput(
-                f"The coordinates cannot be turned into longitude and latitude: {error}.",
+                f"The coordinates of {crs.name[:80]!r} cannot be turned into longitude and latitude.",
                 remedy="Export the file in EPSG:4326.",
             ) from error
     features.geometries = list(shapes)

@@ -168,6 +168,28 @@ def test_geojson_with_a_crs_of_its_own_and_numeric_ids(session: Session, tmp_pat
     assert found == ("17", 150, pytest.approx(0.5))
 
 
+def test_coordinate_systems_and_parts_that_cannot_be_used(session: Session, tmp_path: Path) -> None:
+    square = Polygon([(0, 0), (1, 0), (1, 1), (0, 1)])
+    shape = [({"code": "A", "name": "a"}, square)]
+    faults = []
+    for number, crs in enumerate(({"type": "name", "properties": ["x"]}, "EPSG:x", {"properties": {"name": []}})):
+        path = geojson(tmp_path / f"{number}.geojson", shape, crs=crs)
+        with pytest.raises(ImportRefused) as caught:
+            run(session, "zones", path)
+        faults += caught.value.faults
+    assert all("coordinate system" in fault.problem and fault.remedy for fault in faults)
+    # a drawing's own grid lies nowhere on earth
+    ogr(tmp_path / "grid.gpkg", [square], 'LOCAL_CS["site grid",UNIT["metre",1]]', "Polygon", code=["A"], name=["a"])
+    with pytest.raises(ImportRefused, match="cannot be turned into longitude and latitude"):
+        run(session, "zones", tmp_path / "grid.gpkg")
+    ogr(tmp_path / "z.shp", [square], "EPSG:4326", "Polygon", code=["A"], name=["a"])
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.write(tmp_path / "z.shp", "z.shp")
+        archive.write(tmp_path / "z.dbf", "Z.DBF")
+    with pytest.raises(ImportRefused, match=r"lacks z\.shx"):
+        run(session, "zones", tmp_path / "z.zip")
+
+
 def test_wkt_in_csv(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "zones.csv"
     path.write_text('code,name,wkt\nA,Inner,"POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))"\n')
