@@ -14,6 +14,10 @@ from hub.metering.validation_rules import Compound, ContinuousFlow, HighLow, Rul
 
 _YEAR = timedelta(days=365)
 _HOUR = timedelta(hours=1)
+# What goes before the last period without a year to compare with: four periods, or two at least.
+_PERIODS_BACK = (5, 4, 3)
+# How far back "until then" reaches, for a register that stands still: four weeks, or what there is.
+_UNTIL_THEN = (timedelta(days=28), timedelta(days=14), timedelta(days=7))
 
 
 class At(NamedTuple):
@@ -61,12 +65,17 @@ def wanted(case: Case, rules: Rules) -> set[datetime]:
     found: set[datetime] = set()
     for rule in rules.of("high", "low"):
         period = timedelta(days=rule.period_days)
-        found |= {at - period, at - 5 * period, at - _YEAR - 2 * period, at - _YEAR + period}
+        found |= {
+            at - period,
+            *(at - back * period for back in _PERIODS_BACK),
+            at - _YEAR - 2 * period,
+            at - _YEAR + period,
+        }
     for rule in rules.of("zero"):
         found.add(at - timedelta(days=rule.days))
     for rule in rules.of("stuck"):
         still = timedelta(days=rule.days)
-        found |= {at - still, at - still - timedelta(days=28)}
+        found |= {at - still, *(at - still - back for back in _UNTIL_THEN)}
     for rule in rules.of("use_while_off"):
         if case.off_since is not None:
             found.add(max(case.off_since, at - timedelta(days=rule.days)))
@@ -118,7 +127,9 @@ def _high_low(case: Case, stands: Mapping[datetime, At], rule: HighLow) -> dict[
     recent = rate(stand(period), case.newest)
     usual, against = rate(stand(_YEAR + 2 * period), stand(_YEAR - period)), "a year before"
     if usual is None:
-        usual, against = rate(stand(5 * period), stand(period)), "the weeks before"
+        known = (stand(back * period) for back in _PERIODS_BACK)
+        earlier = next((one for one in known if one is not None), None)
+        usual, against = rate(earlier, stand(period)), "the weeks before"
     if recent is None or usual is None:
         return None
     days = rule.period_days
@@ -142,7 +153,8 @@ def _zero(case: Case, stands: Mapping[datetime, At], rule: Zero) -> dict[str, An
 def _stuck(case: Case, stands: Mapping[datetime, At], rule: Stuck) -> dict[str, Any] | None:
     still, at = timedelta(days=rule.days), case.newest.at
     before = _near(stands.get(at - still), at - still, still)
-    earlier = stands.get(at - still - timedelta(days=28))
+    known = (stands.get(at - still - back) for back in _UNTIL_THEN)
+    earlier = next((stand for stand in known if stand is not None), None)
     usual = rate(earlier, before)
     if not case.supplied or before is None or before.volume != case.newest.volume:
         return None

@@ -179,6 +179,8 @@ USE: list[tuple[str, list[tuple[float, float]], str]] = [
     ("low after the weeks before", daily(40, 8, 100, 1.0) + daily(7, 0, 132.02, 0.005), "low_use"),
     ("no use in a month", daily(60, 31, 100, 0.01) + daily(30, 0, 100.29, 0.0), "zero_on_active"),
     ("stands still", daily(40, 5, 100, 0.5) + daily(4, 0, 117.5, 0.0), "stuck_register"),
+    ("stands still after two weeks", daily(18, 5, 100, 0.5) + daily(4, 0, 106.5, 0.0), "stuck_register"),
+    ("high after three weeks", daily(28, 8, 100, 0.3) + daily(7, 0, 106.5, 3.0), "high_use"),
 ]
 
 
