@@ -78,7 +78,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _text(value: int | bytes) -> str | None:
     try:
-        return value.decode("utf-8") if isinstance(value, bytes) else None
+        return value.decode("utf-8").replace("\0", "\ufffd") if isinstance(value, bytes) else None
     except UnicodeDecodeError:
         raise Malformed("not_utf8", "a name of the payload is not UTF-8") from None
 

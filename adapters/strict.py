@@ -26,7 +26,7 @@ _ISO = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?(Z|[+-]\d\d(:?
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-_LARGEST = Decimal(10) ** 15
+_DIGITS = 15
 _SMALLEST_EXPONENT = -20
 
 
@@ -203,7 +203,7 @@ def number(value: Any, name: str = "value") -> Decimal:
     if type(value) is Decimal:
         found = value
     elif type(value) is int:
-        if abs(value) >= 10**15:
+        if abs(value) >= 10**_DIGITS:
             raise Malformed("out_of_range", f"{name} is beyond any register")
         return Decimal(value)
     elif value is None or value == "":
@@ -217,7 +217,12 @@ def number(value: Any, name: str = "value") -> Decimal:
             raise Malformed("not_a_number", f"{name} is not a number: {value[:40]!r}") from None
     else:
         raise Malformed("not_a_number", f"{name} is not a number")
-    if not found.is_finite() or abs(found) >= _LARGEST or int(found.as_tuple().exponent) < _SMALLEST_EXPONENT:
+    # by its digits: arithmetic with an exponent of millions raises
+    if not found.is_finite() or int(found.as_tuple().exponent) < _SMALLEST_EXPONENT:
+        raise Malformed("out_of_range", f"{name} is beyond any register")
+    if not found:
+        return Decimal(0)
+    if found.adjusted() >= _DIGITS:
         raise Malformed("out_of_range", f"{name} is beyond any register")
     return found
 

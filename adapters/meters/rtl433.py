@@ -48,7 +48,7 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
 def _number(value: Any) -> Decimal:
     if isinstance(value, str) and value.lower().startswith("0x"):
         try:
-            return Decimal(int(value, 16))
+            value = int(value[:40], 16)
         except ValueError:
             raise Malformed("not_a_number", "a hexadecimal count cannot be read") from None
     return strict.number(value)

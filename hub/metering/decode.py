@@ -4,6 +4,7 @@ Adapters and decoders are strangers' formats in code: whatever they raise become
 exception of the pipeline.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from zoneinfo import available_timezones
 
 from adapters import meters, units
 from adapters.contracts import ALARM, VOLUME, Decoded, DeviceConfig, Envelope, EnvelopeAdapter, Malformed, MeterReading
-from hub.errors import BadInput
+from hub.errors import BadInput, storable_text
 
 # A live reading may be this much older or newer than its arrival; what lies outside is the clock's fault, not a fact.
 OLDEST = timedelta(days=400)
@@ -22,6 +23,11 @@ NEWEST = timedelta(minutes=15)
 _NEVER_SET = datetime(2000, 1, 2, tzinfo=UTC)
 
 _LARGEST_MULTIPLIER = Decimal(10) ** 9
+
+# Halves of characters and NUL, escaped or not: texts of JSON that no database takes.
+_DOUBTFUL = re.compile(rb"\\u(?:d[89a-f]|0000)|\x00", re.IGNORECASE)
+# Counters are kept as whole numbers of 64 bits; what lies beyond counts nothing.
+_COUNTERS = 2**63
 
 # What one message may weigh: a radio's uplink or a concentrator's minute, not a file. HTTP takes batches.
 MAX_MQTT_BYTES = 256 * 1024
@@ -67,11 +73,34 @@ def open_message(adapter_name: str | None, topic: str, payload: bytes, *, max_by
         if adapter is None:
             return Opened(None, reason="no_adapter", detail=f"there is no adapter {adapter_name[:60]!r}")
     try:
-        return Opened(adapter.name, adapter.read(topic, payload))
+        envelopes = adapter.read(topic, payload)
+        # our own JSON refuses such texts itself, by the name of their field
+        if adapter.name != "plain" and _DOUBTFUL.search(payload):
+            for envelope in envelopes:
+                _clean(envelope)
+        for envelope in envelopes:
+            if envelope.counter is not None and not 0 <= envelope.counter < _COUNTERS:
+                envelope.counter = None
+        return Opened(adapter.name, envelopes)
     except Malformed as error:
         return Opened(adapter.name, reason=error.reason, detail=error.detail)
     except Exception as error:
         return Opened(adapter.name, reason="adapter_error", detail=f"{type(error).__name__} in {adapter.name}")
+
+
+def _clean(envelope: Envelope) -> None:
+    """Make every text of an envelope one that a database can keep."""
+    envelope.fields = _cleaned(envelope.fields)
+    envelope.device = None if envelope.device is None else storable_text(envelope.device)
+    envelope.aliases = tuple(storable_text(name) for name in envelope.aliases)
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable_text(value)
+    if isinstance(value, dict):
+        return {storable_text(name): _cleaned(inner) for name, inner in value.items()}
+    return [_cleaned(inner) for inner in value] if isinstance(value, list) else value
 
 
 def decode_envelope(envelope: Envelope, config: DeviceConfig) -> tuple[str | None, Decoded]:

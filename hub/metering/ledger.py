@@ -294,7 +294,13 @@ def put_aside(session: Session, found: Sequence[Aside], *, settle: Collection[in
     """Write quarantine entries; for the raw messages of `settle`, resolve the open ones that are no longer true."""
     connection = raw_of(session)
     rows = [
-        one._replace(device=_short(one.device), register=_short(one.register), value=_short(one.value)) for one in found
+        one._replace(
+            device=_short(one.device),
+            register=_short(one.register),
+            value=_short(one.value),
+            detail=storable_text(one.detail),
+        )
+        for one in found
     ]
     if settle:
         still = {(one.raw_id, one.device, one.register, one.value) for one in rows}

@@ -69,12 +69,26 @@ def test_numbers(value: Any, number: Decimal) -> None:
         (10**15, "out_of_range"),
         (Decimal("1e400"), "out_of_range"),
         (Decimal("1e-400"), "out_of_range"),
+        (Decimal("1e9912500"), "out_of_range"),
+        (Decimal("-1e9912500"), "out_of_range"),
     ],
 )
 def test_what_is_no_number(value: Any, reason: str) -> None:
     with pytest.raises(Malformed) as refused:
         strict.number(value)
     assert refused.value.reason == reason
+
+
+def test_nothing_with_an_exponent_is_nothing() -> None:
+    assert repr(strict.number(Decimal("0e9912500"))) == "Decimal('0')"
+
+
+def test_members_are_read_also_where_only_the_careful_reader_can() -> None:
+    found = strict.members(b'{"a": {"b": "\\ud800"}, "c": [1, 2.5], "d": null}')
+    assert (found.get("c"), found.get("d"), "d" in found) == ([1, Decimal("2.5")], None, True)
+    inner = found.inner("a")
+    assert inner is not None
+    assert (inner.get("b"), inner.inner("b"), found.inner("c")) == ("\ud800", None, None)
 
 
 @pytest.mark.parametrize(

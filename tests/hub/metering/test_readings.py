@@ -63,6 +63,29 @@ def test_a_reading_is_stored_with_what_it_said_and_its_raw_message(town: Session
     assert json.loads(raw.payload)["readings"][0]["value"] == "123.456"
 
 
+HARD: list[tuple[str, str, bytes]] = [
+    ("ai_on_the_edge", "pit/main/json", b'{"value": "", "error": "no\\ud800 error"}'),
+    ("rtlamr", "m/output", b'{"Protocol": "R900", "Type": "Water", "ID": "d1", "Consumption": 5, "Unit": "f\\ud800"}'),
+    ("wmbusmeters", "wmbusmeters/d1", b'{"id": "d1", "error": "key \\u0000\\ud800"}'),
+    ("headend_export", "h/x", b'{"accountId": "A", "registerSerial": "5\\ud800", "device": {"deviceId": "d1"}}'),
+    ("headend_export", "h/x", b"Meter_ID,Read,Read_Time,Read_Unit,Account_ID\nd1,5,2026-05-04 09:00Z,m3,a\x00b\n"),
+    ("senml", "any", b'[{"bn": "/3424/0/", "n": "4", "v": 1E+9912500}]'),
+    ("senml", "any", b'[{"bn": "urn:dev:mac:01/", "n": "w\\ud800", "u": "m3", "v": 5}]'),
+    ("rtl433", "r", b'{"model": "ERT-SCM", "id": "d1", "ert_type": 11, "consumption_data": "0x' + b"f" * 300 + b'"}'),
+]  # fmt: skip
+
+
+def test_what_no_database_takes_is_kept_and_never_stumbled_over(town: Session) -> None:
+    uplink = {"deviceInfo": {"devEui": "0102030405060708", "deviceName": "\ud800"}, "fCnt": -(10**30), "object": {}}
+    numbered = json.dumps(uplink).encode()
+    hard = [*HARD, ("chirpstack_v4", "application/1/device/0102030405060708/event/up", numbered)]
+    batch = readings.receive(town, [Message("mqtt:test", topic, body, adapter) for adapter, topic, body in hard])
+    assert len(batch.dispositions) == len(hard)
+    town.flush()
+    reasons = set(town.scalars(select(RawMessage.reason))) | set(town.scalars(select(Quarantine.reason)))
+    assert not reasons & {"adapter_error", "decoder_error", "pipeline_error"}
+
+
 def test_the_same_value_again_is_counted_once_per_message(town: Session) -> None:
     readings.receive(town, [plain(item(1)), plain(item("1.000"))])
     batch = readings.receive(town, [plain(item(1000, unit="l"))])
