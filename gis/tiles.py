@@ -25,6 +25,8 @@ _SHAPES = """
             ST_TileEnvelope(%(z)s, %(x)s, %(y)s), 4096, 64, true) AS geom
         FROM {table}
         WHERE geometry && ST_MakeEnvelope(%(west)s, %(south)s, %(east)s, %(north)s, 4326)
+        -- what lies within another is drawn over it
+        ORDER BY ST_Area(geometry) DESC, 1
     ) t WHERE geom IS NOT NULL
 """
 _POINTS = """

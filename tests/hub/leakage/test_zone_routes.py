@@ -118,6 +118,16 @@ def test_tiles(live: Live) -> None:
     assert live.client().get("/tiles/zones/0/0/0.mvt").status_code == 401
 
 
+def test_a_zone_within_another_is_drawn_over_it(live: Live) -> None:
+    outer = b'code,name,wkt\nZ,Outer town,"POLYGON ((0 0, 3 0, 3 3, 0 3, 0 0))"\n'
+    client = live.client("admin")
+    for body in (ZONES, outer):
+        assert client.post("/api/v1/imports/zones", content=body).status_code == 200
+    world = client.get("/tiles/zones/0/0/0.mvt").content
+    # names stand in the order of the features
+    assert -1 < world.index(b"Outer town") < world.index(b"Upper town")
+
+
 def test_audits_of_plain_inputs(live: Live) -> None:
     client = live.client("analyst")
     body = {"method": "easycalc", "inputs": {"days": 365, "sources": [[1000, 0.02]], "billed_metered": 800}}

@@ -16,11 +16,34 @@ export const CLASSES = [
 /** The class of a zone's loss; null when it is not known. */
 export const classOf = (zone) => (zone.loss_pct === null ? null : CLASSES.find((one) => zone.loss_pct < one.below));
 
-/** A tile of diagonal lines. */
-export function hatch(size = 24) {
+const isThin = (zone) => zone.loss_pct === null || zone.coverage.overall < THIN;
+
+/** What a zone is filled with on the map: the name of one of `patterns`. */
+export const patternOf = (zone) => `${isThin(zone) ? "thin" : "full"}-${classOf(zone)?.token ?? NONE}`;
+
+/** The pattern of a zone of which nothing is known. */
+export const NONE = "map-zone-fill";
+
+/** Every fill of the map by name: each class plain, and hatched where little was measured. */
+export function patterns() {
+  const tokens = [NONE, ...CLASSES.map((one) => one.token)];
+  return tokens.flatMap((token) => [
+    [`full-${token}`, tile(token, false)],
+    [`thin-${token}`, tile(token, true)],
+  ]);
+}
+
+function tile(token, hatched, size = 24) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = size;
   const pen = canvas.getContext("2d");
+  pen.fillStyle = colour(token);
+  pen.fillRect(0, 0, size, size);
+  if (hatched) hatch(pen, size);
+  return pen.getImageData(0, 0, size, size);
+}
+
+function hatch(pen, size) {
   pen.strokeStyle = colour("ink-2");
   pen.globalAlpha = 0.5;
   pen.lineWidth = 2;
@@ -30,5 +53,4 @@ export function hatch(size = 24) {
     pen.lineTo(shift + size + 2, -2);
   }
   pen.stroke();
-  return pen.getImageData(0, 0, size, size);
 }

@@ -4,7 +4,7 @@ import { LitElement, html } from "/static/vendor/lit/lit.js";
 import * as maplibre from "/static/vendor/maplibre-gl/maplibre-gl.mjs";
 import { explain, get } from "/static/console/js/api.js";
 import { now } from "/static/console/js/context.js";
-import { CLASSES, THIN, classOf, hatch } from "/static/console/js/loss-classes.js";
+import { CLASSES, NONE, THIN, classOf, patternOf, patterns } from "/static/console/js/loss-classes.js";
 import { indicators, m36Table, partsBar } from "/static/console/js/m36-table.js";
 import { colour, frame, networkStyle } from "/static/console/js/map-style.js";
 import "/static/console/js/night-flow.js";
@@ -60,7 +60,7 @@ class ZonesPage extends LitElement {
     }
     this.map.addControl(new maplibre.NavigationControl({ showCompass: false }), "top-right");
     this.map.on("error", (event) => console.warn("map:", event.error?.message ?? event));
-    this.map.on("style.load", () => this.addHatch());
+    this.map.on("style.load", () => this.addPatterns());
     this.map.on("click", "loss", (event) => this.choose(event.features[0].properties.code));
     this.map.once("idle", () => (this.dataset.state = "idle"));
     document.addEventListener("themechange", () => this.repaint());
@@ -71,9 +71,11 @@ class ZonesPage extends LitElement {
     super.disconnectedCallback();
   }
 
-  addHatch() {
-    if (this.map.hasImage("hatch")) this.map.removeImage("hatch");
-    this.map.addImage("hatch", hatch(), { pixelRatio: 2 });
+  addPatterns() {
+    for (const [name, image] of patterns()) {
+      if (this.map.hasImage(name)) this.map.removeImage(name);
+      this.map.addImage(name, image, { pixelRatio: 2 });
+    }
   }
 
   repaint() {
@@ -82,25 +84,18 @@ class ZonesPage extends LitElement {
 
   style_() {
     const network = networkStyle({ names: this.names, zoneFill: false, points: false });
-    const byCode = (pick, otherwise) => {
-      const pairs = (this.report?.zones ?? []).flatMap((zone) => [zone.zone, pick(zone)]);
-      return pairs.length ? ["match", ["get", "code"], ...pairs, otherwise] : otherwise;
-    };
+    const pairs = (this.report?.zones ?? []).flatMap((zone) => [zone.zone, patternOf(zone)]);
+    // one layer, in which an inner zone covers the one around it, hatching and all
     const fill = {
       id: "loss", type: "fill", source: "zones", "source-layer": "zones",
-      paint: { "fill-color": byCode((zone) => colour(classOf(zone)?.token ?? "map-zone-fill"), colour("map-zone-fill")), "fill-opacity": 0.85 },
-    };
-    const thin = {
-      id: "thin", type: "fill", source: "zones", "source-layer": "zones",
-      filter: ["in", ["get", "code"], ["literal", (this.report?.zones ?? []).filter((zone) => zone.loss_pct === null || zone.coverage.overall < THIN).map((zone) => zone.zone)]],
-      paint: { "fill-pattern": "hatch" },
+      paint: { "fill-pattern": pairs.length ? ["match", ["get", "code"], ...pairs, `full-${NONE}`] : `full-${NONE}` },
     };
     const ring = {
       id: "chosen-zone", type: "line", source: "zones", "source-layer": "zones", filter: ["==", ["get", "code"], this.chosen ?? ""],
       paint: { "line-color": colour("accent"), "line-width": 3 },
     };
     const [land, ...rest] = network.layers;
-    return { ...network, layers: [land, fill, thin, ...rest, ring] };
+    return { ...network, layers: [land, fill, ...rest, ring] };
   }
 
   async look() {
