@@ -227,9 +227,10 @@ def number(value: Any, name: str = "value") -> Decimal:
     return found
 
 
-def instant(value: Any, name: str = "time", *, zone: str | None = None) -> datetime | None:
+def instant(value: Any, name: str = "time", *, zone: str | None = None, again: bool = False) -> datetime | None:
     """An aware UTC datetime from ISO 8601 text; None when it is local time and no `zone` says where.
 
+    In the hour that the clock shows twice in autumn a local time is the first one, or the second when said `again`.
     Raises Malformed bad_time for text that is no time. Fractions beyond the microsecond are cut.
     """
     if not isinstance(value, str) or not _ISO.fullmatch(value.strip()):
@@ -239,7 +240,7 @@ def instant(value: Any, name: str = "time", *, zone: str | None = None) -> datet
         if found.tzinfo is UTC:
             return found
         if found.tzinfo is None:
-            return None if zone is None else found.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+            return None if zone is None else found.replace(tzinfo=ZoneInfo(zone), fold=again).astimezone(UTC)
         return found.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise Malformed("bad_time", f"{name} is no possible time: {error}") from None

@@ -2,7 +2,8 @@
 
 Badger Beacon and Aclara as CSV with a header (one row per read), Sensus as CMEP (one line per meter and channel),
 Sentryx and Subeca as JSON. Beacon, Sentryx and Sensus write local times without a zone: they count once the registry
-states the device's time zone. Aclara writes UTC beside local time, and its unit only into free text: its reads stay raw
+states the device's time zone; of two reads of a meter at the same local time the later row is of the hour that passed
+twice. Aclara writes UTC beside local time, and its unit only into free text: its reads stay raw
 until the registry knows the unit. Estimated reads are marked; the use of an hour beside the register is a register of
 its own. Layouts: the exports as read by the California Data Collaborative's ami-connect; CMEP 4.1.
 """
@@ -51,7 +52,7 @@ def recognises(topic: str, payload: bytes) -> bool:
 
 
 def read(topic: str, payload: bytes) -> list[Envelope]:
-    """One envelope per meter (JSON, CMEP) or per row (CSV). Raises Malformed for an export we do not know."""
+    """One envelope per meter, per line of CMEP. Raises Malformed for an export we do not know."""
     if payload.lstrip()[:1] in (b"{", b"["):
         return _json(strict.json_value(payload))
     try:
@@ -70,7 +71,12 @@ def read(topic: str, payload: bytes) -> list[Envelope]:
     if row is None:
         known = " or ".join(", ".join(names) for names in layouts)
         raise Malformed("unknown_export", f"the export lacks one of the columns {known}")
-    return [row(one) for one in _few(rows)]
+    by_meter: dict[tuple[str | None, tuple[str, ...]], Envelope] = {}
+    for one in map(row, _few(rows)):
+        same = by_meter.setdefault((one.device, one.aliases), one)
+        if same is not one:
+            same.fields += one.fields
+    return list(by_meter.values())
 
 
 def _few(rows: list[Any]) -> list[Any]:
@@ -80,7 +86,11 @@ def _few(rows: list[Any]) -> list[Any]:
 
 
 def _envelope(device: Any, entries: list[dict[str, Any]], others: tuple[str, ...] = ()) -> Envelope:
-    name = strict.text(device, "the meter's number", longest=80)
+    try:
+        name = strict.text(device, "the meter's number", longest=80)
+    except Malformed:
+        # nobody's read does not spoil those of others
+        name = None
     return Envelope("headend_export", name, fields=entries, decoder="headend_export", aliases=others)
 
 
@@ -170,8 +180,21 @@ def _subeca(account: dict[str, Any]) -> Envelope:
     return _envelope(names[0] or (others[0] if others else account["accountId"]), entries, others)
 
 
-def _entry(device: str | None, entry: dict[str, Any], zone: str | None) -> MeterReading:
-    at: datetime | None = strict.instant(entry.get("time"), "time", zone=zone)
+def _said_again(entries: list[dict[str, Any]]) -> set[int]:
+    """Positions of entries whose local time stands there twice with different values, and that are the later one."""
+    stamps = [str(entry.get("time")) for entry in entries]
+    order = range(len(entries)) if stamps[0] <= stamps[-1] else range(len(entries) - 1, -1, -1)
+    first: dict[tuple[Any, str], Any] = {}
+    return {
+        position
+        for position in order
+        if first.setdefault((entries[position].get("register"), stamps[position]), entries[position].get("value"))
+        != entries[position].get("value")
+    }
+
+
+def _entry(device: str | None, entry: dict[str, Any], zone: str | None, again: bool) -> MeterReading:
+    at: datetime | None = strict.instant(entry.get("time"), "time", zone=zone, again=again)
     stated = entry.get("unit")
     unit = stated if isinstance(stated, str) and stated.strip() else None
     register = entry.get("register", VOLUME if unit else INDEX_RAW)
@@ -188,11 +211,12 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
         raise Malformed("unknown_export", "not the entries of an export")
     readings: list[MeterReading] = []
     refused: list[Refused] = []
-    for entry in envelope.fields:
-        if not isinstance(entry, dict):
-            raise Malformed("unknown_export", "an entry is not an object")
+    if not all(isinstance(entry, dict) for entry in envelope.fields):
+        raise Malformed("unknown_export", "an entry is not an object")
+    again = _said_again(envelope.fields) if envelope.fields and config.time_zone else set()
+    for position, entry in enumerate(envelope.fields):
         try:
-            readings.append(_entry(envelope.device, entry, config.time_zone))
+            readings.append(_entry(envelope.device, entry, config.time_zone, position in again))
         except Malformed as error:
             refused.append(Refused(error.reason, error.detail, envelope.device, VOLUME))
     if readings:
@@ -203,4 +227,4 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 ADAPTER = EnvelopeAdapter("headend_export", "Head-end exports", ("headend/+/+",), recognises, read)
-DECODER = DeviceDecoder("headend_export", "2", "Beacon, Aclara, Sensus, Sentryx and Subeca exports", None, decode)
+DECODER = DeviceDecoder("headend_export", "3", "Beacon, Aclara, Sensus, Sentryx and Subeca exports", None, decode)

@@ -153,7 +153,9 @@ def _aside(database: Database) -> set[tuple[str, str]]:
                 " 'ambiguous_channel')"
             )
         ).all()
-    return {(device.lower(), _rounded(value * scale)) for device, value in rows for scale in FACTORS_M3.values()}
+    return {
+        ((device or "").lower(), _rounded(value * scale)) for device, value in rows for scale in FACTORS_M3.values()
+    }
 
 
 def _by_mosquitto(url: str, one: Sample) -> None:
