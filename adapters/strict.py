@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -268,6 +268,13 @@ def from_hex(value: Any, name: str = "data") -> bytes:
         return bytes.fromhex(value)
     except (TypeError, ValueError):
         raise Malformed("bad_field", f"{name} is not hexadecimal") from None
+
+
+def count(data: bytes, order: Literal["big", "little"], name: str = "register") -> int:
+    """The count in a register's bytes; Malformed sentinel where all bits are set: so does a frame say "no value"."""
+    if not data.strip(b"\xff"):
+        raise Malformed("sentinel", f"the {name} holds the device's word for 'no value'")
+    return int.from_bytes(data, order)
 
 
 def bcd(value: Decimal, name: str = "value") -> int:

@@ -45,7 +45,7 @@ def _clock(data: bytes, at: int) -> datetime:
 
 
 def _litres(data: bytes, at: int) -> int:
-    return int.from_bytes(data[at : at + 4], "little")
+    return strict.count(data[at : at + 4], "little")
 
 
 def _flags(byte: int, bits: tuple[tuple[int, str], ...]) -> tuple[str, ...]:

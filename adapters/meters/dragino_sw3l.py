@@ -57,7 +57,7 @@ def _now(envelope: Envelope, data: bytes) -> Decoded:
     if len(data) < _RECORD:
         raise Malformed("implausible_frame", f"a frame of {len(data)} bytes on port 2 is cut short")
     at = strict.epoch(int.from_bytes(data[7:11], "big"))
-    found = _counted(data[0], data[5], int.from_bytes(data[1:5], "big"))
+    found = _counted(data[0], data[5], strict.count(data[1:5], "big"))
     if found is None:
         raise _unknown_sensor()
     register, value, unit = found
@@ -72,7 +72,7 @@ def _stored(envelope: Envelope, data: bytes) -> Decoded:
     for start in range(0, len(data), _RECORD):
         record = data[start : start + _RECORD]
         at = strict.epoch(int.from_bytes(record[7:11], "big"))
-        found = _counted(record[0], record[1], int.from_bytes(record[3:7], "big"))
+        found = _counted(record[0], record[1], strict.count(record[3:7], "big"))
         if found is None:
             raise _unknown_sensor()
         register, value, unit = found

@@ -6,6 +6,7 @@ error bits, ports 3 and 4 flow figures. Layout: the vendor's codec in the Actili
 
 from decimal import Decimal
 
+from adapters import strict
 from adapters.contracts import VOLUME, Decoded, DeviceConfig, DeviceDecoder, Envelope, Malformed, MeterReading
 from adapters.meters import mapping
 
@@ -31,7 +32,7 @@ def recognises(envelope: Envelope) -> bool:
 def _frame(envelope: Envelope, data: bytes) -> Decoded:
     if len(data) < 4:
         raise Malformed("implausible_frame", f"a register needs four bytes, the frame has {len(data)}")
-    value = Decimal(int.from_bytes(data[:4], "big"))
+    value = Decimal(strict.count(data[:4], "big"))
     alarms = []
     if envelope.port == _STATUS_PORT and len(data) >= 10:
         errors, states = data[8], data[9]

@@ -40,7 +40,7 @@ def _float(data: bytes) -> Decimal:
 
 
 def _pulses(envelope: Envelope, value: bytes) -> MeterReading:
-    count = Decimal(int.from_bytes(value, "little"))
+    count = Decimal(strict.count(value, "little", "counter"))
     return MeterReading(envelope.device, PULSE_COUNT, count, "count", envelope.time, envelope.time_source)
 
 
@@ -52,7 +52,7 @@ def _water(envelope: Envelope, value: bytes) -> MeterReading:
 
 
 def _stored_pulses(envelope: Envelope, value: bytes) -> MeterReading:
-    count = Decimal(int.from_bytes(value[9:13], "little"))
+    count = Decimal(strict.count(value[9:13], "little", "counter"))
     at = strict.epoch(int.from_bytes(value[:4], "little"))
     return MeterReading(envelope.device, PULSE_COUNT, count, "count", at, "meter", _HISTORIC)
 
@@ -115,7 +115,10 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
         value = data[at + 2 : at + 2 + channel.length]
         switch = data[at] in _MODE_AT and value[_MODE_AT[data[at]]] == _SWITCH_MODE
         if channel.read is not None and not switch:
-            found.append(channel.read(envelope, value))
+            try:
+                found.append(channel.read(envelope, value))
+            except Malformed as error:
+                refused.append(Refused(error.reason, error.detail, envelope.device))
         at += 2 + channel.length
     return mapping.settled(envelope, found, refused, (), None, envelope.time_source)
 

@@ -7,6 +7,7 @@ firmware, 3 and 4 in another; 384 among the error codes is reverse flow. Layout:
 from decimal import Decimal
 from typing import Any
 
+from adapters import strict
 from adapters.contracts import VOLUME, Decoded, DeviceConfig, DeviceDecoder, Envelope, Malformed, MeterReading
 from adapters.meters import mapping
 
@@ -50,7 +51,7 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
         return Decoded("no_reading", reason="other_frame", detail=f"port {envelope.port} carries no register")
     if len(data) != _REPORT_BYTES:
         raise Malformed("implausible_frame", f"a status report has {_REPORT_BYTES} bytes, this one {len(data)}")
-    value = Decimal(int.from_bytes(data[6:10], "little"))
+    value = Decimal(strict.count(data[6:10], "little"))
     found = ((data[22] in _LEAKS, "leak"), (int.from_bytes(data[4:6], "little") == _REVERSE, "backflow"))
     at, source = envelope.time, envelope.time_source
     reading = MeterReading(envelope.device, VOLUME, value, "l", at, source, seq=envelope.counter)
