@@ -16,18 +16,13 @@ from zoneinfo import ZoneInfo
 from psycopg.rows import dict_row
 from sqlalchemy.orm import Session
 
-from gis import kept
 from gis.intervals import interval_volume
 from gis.zone_loss import Assumptions, Evidence, Flow, Storage, TestedClass, ZoneLoss
-from hub import clock
 from hub.db import raw_of
 
 # A missing edge shorter than this part of the period, and than three days, is filled at the meter's own mean rate.
 EDGE_SHARE = 0.05
 EDGE_LIMIT = timedelta(days=3)
-# What turns the spans of registers into their volumes: each anew, or what is kept from an earlier balance first.
-WORKED_OUT = ("all_before.sql", "register_volumes.sql", "all_after.sql")
-KEPT = ("kept_before.sql", "register_volumes.sql", "kept_after.sql")
 
 
 def zone_losses(
@@ -72,7 +67,6 @@ class Period:
         self.connection.execute("SET LOCAL work_mem = '64MB'")
         self.connection.execute("SET LOCAL jit = off")
         self.start, self.end = start, end
-        self.now = clock.now(session)
         self.time_zone = time_zone
         self.assumptions = assumptions
         self.shared = {"units": list(units), "factors": list(units.values()), "time_zone": time_zone.key}
@@ -198,7 +192,7 @@ class Period:
             window = {"lower": lower, "upper": upper}
             volumes = {
                 (row["installation"], row["meter_id"]): row
-                for row in self.rows(("zone_spans.sql", *self._volumes([key]), "zone_volumes.sql"), window)
+                for row in self.rows(("zone_spans.sql", "register_volumes.sql", "zone_volumes.sql"), window)
             }
             installed = self.rows(("zone_meters.sql",), window)
             by_installation: dict[Any, list[dict[str, Any]]] = {}
@@ -206,13 +200,6 @@ class Period:
                 by_installation.setdefault(row["installation"], []).append(row)
             self._flows[key] = [self._flow(rows, volumes) for rows in by_installation.values()]
         return self._flows[key]
-
-    def _volumes(self, windows: list[tuple[datetime, datetime]]) -> tuple[str, ...]:
-        """The files between spans and their use: kept volumes are for whole months that are over."""
-        if not all(kept.keeps(lower, upper, self.now, self.time_zone) for lower, upper in windows):
-            return WORKED_OUT
-        kept.begin_keeping(self.connection)
-        return KEPT
 
     def _flow(self, registers: list[dict[str, Any]], volumes: dict[tuple[str, int], dict[str, Any]]) -> Flow:
         first = registers[0]
@@ -280,9 +267,8 @@ class Period:
             batch = {code: (code, lower, upper) for code, lower, upper in sorted(wanted)}
             wanted -= set(batch.values())
             keys = list(batch.values())
-            volumes = self._volumes([(lower, upper) for _, lower, upper in keys])
             rows = self.rows(
-                ("members.sql", "customer_spans.sql", *volumes, "customer_volumes.sql"),
+                ("members.sql", "customer_spans.sql", "register_volumes.sql", "customer_volumes.sql"),
                 {"zones": [k[0] for k in keys], "lowers": [k[1] for k in keys], "uppers": [k[2] for k in keys]},
             )
             for row in rows:

@@ -16,13 +16,14 @@ MEMORY = Path("/dev/shm")
 ENOUGH_BYTES = 3 * 2**30
 
 
-def scratch() -> Path:
+def scratch(*, in_memory: bool = True) -> Path:
     """A new folder that the servers' users can reach; folders of test runs that no longer live are removed.
 
-    In memory a database is made ten times faster than on a disk that others use as well.
+    In memory a database is made ten times faster than on a disk that others use as well; what is too large for it says
+    so.
     """
     parent = Path(tempfile.gettempdir())
-    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
+    if in_memory and MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
         parent = MEMORY
     elif os.geteuid() == 0:
         parent = ROOT_PLACE / "tests"

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from gis.losses import WORKED_OUT, Period
+from gis.losses import Period
 from gis.zone_loss import Assumptions
 from hub.leakage import balances
 from hub.metering import units
@@ -45,7 +45,7 @@ def gap(
     start, end = balances.window(begins, ends, zone)
     period = Period(session, start, end, zone, units.FACTORS_M3, Assumptions())
     rows = period.rows(
-        ("revenue_spans.sql", *WORKED_OUT, "revenue_gap.sql"),
+        ("revenue_spans.sql", "register_volumes.sql", "revenue_gap.sql"),
         {"lower": start, "upper": end, "least_m3": LEAST_M3},
     )
     items = [{**row, "m3": round(row["m3"], 3), "money": _money(row["m3"], price_m3)} for row in rows]

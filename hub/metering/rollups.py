@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 
 from hub.db import raw_of
 from hub.metering import consumption
-from hub.metering.booking import SIDE_REGISTERS
 
 # How many notes and days of registers one transaction takes, how many registers one statement and over how much time.
 NOTES = 64
@@ -49,7 +48,8 @@ WITH taken AS (
     RETURNING meter_ids, lowers, uppers
 ), kept AS ({_HORIZON})
 SELECT u.m, greatest(min(u.lo), (SELECT horizon FROM kept)), least(max(u.hi), '9999-12-30')
-FROM taken, unnest(meter_ids, lowers, uppers) u(m, lo, hi) JOIN meter ON meter.id = u.m AND register <> ALL(%s)
+FROM taken, unnest(meter_ids, lowers, uppers) u(m, lo, hi) JOIN meter ON meter.id = u.m
+    AND register <> 'volume_interval'
 GROUP BY u.m HAVING max(u.hi) >= (SELECT horizon FROM kept) ORDER BY u.m
 """  # noqa: S608
 _WAITING = "SELECT count(*), max(id) FROM (SELECT id FROM consumption_due ORDER BY id DESC LIMIT %s) x"
@@ -119,8 +119,8 @@ def roll_up(session: Session, zone: ZoneInfo) -> int:
 
 
 def _claim(connection: Connection) -> list[Due]:
-    """Take notes off the list; one entry per register that counts water."""
-    found = connection.execute(_TAKE, [NOTES, list(SIDE_REGISTERS)])
+    """Take notes off the list; one entry per register that is a counter, of what flows back too."""
+    found = connection.execute(_TAKE, [NOTES])
     return [Due(*row) for row in found]
 
 

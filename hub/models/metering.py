@@ -169,6 +169,8 @@ class Reading(Base):
     __tablename__ = "reading"
     __table_args__ = (
         Index("ix_reading_claimed", "meter_id", "claimed_at", postgresql_where=text("claimed_at IS NOT NULL")),
+        # a balance looks at all of a register's readings from the first suspect one on
+        Index("ix_reading_suspect", "meter_id", "measured_at", postgresql_where=text("quality = 'suspect'")),
         {"postgresql_partition_by": "RANGE (measured_at)"},
     )
 
@@ -371,45 +373,3 @@ class BalanceRevision(Base):
     results: Mapped[dict[str, Any]] = mapped_column(JSONB)
     computed_at: Mapped[Written]
     computed_by: Mapped[Str]
-
-
-class KeptVolume(Base):
-    """The volume of a register over a month, as gis/sql/register_volumes.sql worked it out, until a reading changes it.
-
-    `snapshot` is PostgreSQL's snapshot of that computation: a `ReadingChange` that it did not see, of a reading within
-    [used_from, used_to], makes the row worthless, and so does one of the transaction `kept_by` itself. No foreign keys,
-    as for readings.
-    """
-
-    __tablename__ = "kept_volume"
-
-    meter_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    lower: Mapped[Instant] = mapped_column(primary_key=True)
-    upper: Mapped[Instant] = mapped_column(primary_key=True)
-    starts: Mapped[Instant] = mapped_column(primary_key=True)
-    ends: Mapped[Instant]
-    modulus_m3: Mapped[Decimal | None] = mapped_column(Numeric)
-    volume_m3: Mapped[float]
-    straddling_m3: Mapped[float]
-    covered_s: Mapped[float]
-    breaks: Mapped[int] = mapped_column(BigInteger)
-    first_at: Mapped[Instant | None]
-    last_at: Mapped[Instant | None]
-    newest_at: Mapped[Instant | None]
-    recent_m3_per_s: Mapped[float | None]
-    used_from: Mapped[Instant]
-    used_to: Mapped[Instant]
-    snapshot: Mapped[Str]
-    kept_by: Mapped[Str]
-
-
-class ReadingChange(Base):
-    """A statement that wrote readings: whose, and between which times. Triggers write it, `gis.kept` takes it away."""
-
-    __tablename__ = "reading_change"
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    xid: Mapped[Str] = mapped_column(server_default=text("pg_current_xact_id()::text"))
-    meters: Mapped[list[int]] = mapped_column(ARRAY(Integer))
-    first_at: Mapped[Instant]
-    last_at: Mapped[Instant]

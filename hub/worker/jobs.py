@@ -18,7 +18,6 @@ from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from gis import kept
 from hub.db import Database
 from hub.metering import partitions, retention, validation
 from hub.outbox import delivery
@@ -87,12 +86,6 @@ def archive_months(database: Database, settings: Settings) -> None:
     retention.run(database, settings)
 
 
-def forget_changed_volumes(database: Database, settings: Settings) -> None:
-    """Volumes of registers kept for balances are forgotten where readings have changed since."""
-    with database.raw() as connection:
-        kept.absorb(connection)
-
-
 def clean_up(database: Database, settings: Settings) -> None:
     """Remove what has no more use: ended sessions, old attempts and job runs, bad rows of old imports, receipts."""
     statements = (
@@ -126,7 +119,6 @@ JOBS = (
     Job("review_readings", 5, review_readings),
     Job("turn_facts_into_work", 30, turn_facts_into_work),
     Job("make_partitions", 3600, make_partitions),
-    Job("forget_changed_volumes", 300, forget_changed_volumes),
     Job("clean_up", 3600, clean_up),
     Job("archive_months", 3600, archive_months),
     Job("watch_endpoints", 3600, watch_endpoints),
