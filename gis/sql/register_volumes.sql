@@ -2,7 +2,7 @@
 --
 -- span(span_id, meter_id, lower, upper, starts, ends, modulus_m3) is put in front as a common table expression; the
 -- result is the common table expression `register_volume`. `starts` and `ends` bound the readings that belong to this
--- installation.
+-- installation, and the span lies within them.
 --
 -- A fall of the register is a rollover (near a known modulus, and plausible against the meter's own history), a little
 -- backflow, or a break (reset, exchange without record): breaks count nothing and are not covered. A single reading
