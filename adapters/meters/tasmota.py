@@ -25,7 +25,7 @@ from adapters.contracts import (
 from adapters.meters import mapping
 
 _TOPIC = re.compile(
-    r"(?:.*/)?(?:tele/(?P<a>.+)/SENSOR|stat/(?P<b>.+)/STATUS(?:8|10)|"
+    r"(?:.*/)?(?:tele/(?P<a>.{1,200})/SENSOR|stat/(?P<b>.{1,200})/STATUS(?:8|10)|"
     r"(?P<c>[^/]+)/tele/SENSOR|(?P<d>[^/]+)/stat/STATUS(?:8|10))"
 )
 

@@ -32,6 +32,8 @@ _COUNTERS = 2**63
 # What one message may weigh: a radio's uplink or a concentrator's minute, not a file. HTTP takes batches.
 MAX_MQTT_BYTES = 256 * 1024
 MAX_BATCH_BYTES = 10 * 1024 * 1024
+# MQTT allows 65,535; what looks for a device in a topic may go through it once for each of its levels.
+MAX_TOPIC = 1_000
 
 CLOCK_SUSPECT, CLOCK_AHEAD, CLOCK_BEHIND = "q:clock_suspect", "clock_ahead", "clock_behind"
 UNIT_UNKNOWN, HISTORIC, ESTIMATED = "q:unit_unknown", "q:historic", "q:estimated"
@@ -63,6 +65,9 @@ def open_message(adapter_name: str | None, topic: str, payload: bytes, *, max_by
     if len(payload) > max_bytes:
         detail = f"{len(payload)} bytes; the limit is {max_bytes}"
         return Opened(adapter_name, reason="too_large", detail=detail)
+    if len(topic) > MAX_TOPIC:
+        detail = f"a topic of {len(topic)} characters; the limit is {MAX_TOPIC}"
+        return Opened(adapter_name, reason="topic_too_long", detail=detail)
     adapter: EnvelopeAdapter | None
     if adapter_name is None:
         adapter = meters.recognise_adapter(topic, payload)

@@ -86,6 +86,13 @@ def test_what_no_database_takes_is_kept_and_never_stumbled_over(town: Session) -
     assert not reasons & {"adapter_error", "decoder_error", "pipeline_error"}
 
 
+def test_a_topic_beyond_any_device_is_put_aside_unread(town: Session) -> None:
+    topic = "tele/" * 13_000
+    batch = readings.receive(town, [Message("mqtt:test", topic, b'{"COUNTER": {"C1": 5}}', None)])
+    assert (batch.dispositions, quarantined(town)) == (["quarantine"], [("topic_too_long", None)])
+    assert town.scalars(select(RawMessage.topic)).one() == topic
+
+
 def test_the_same_value_again_is_counted_once_per_message(town: Session) -> None:
     readings.receive(town, [plain(item(1)), plain(item("1.000"))])
     batch = readings.receive(town, [plain(item(1000, unit="l"))])
