@@ -11,6 +11,8 @@ from uuid import UUID
 import httpx
 import pytest
 import uvicorn
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
@@ -22,6 +24,10 @@ from hub.private.cluster import PrivateCluster
 from hub.settings import Settings
 from hub.work import catalogue, policy
 from tests.private_servers import start_test_broker, start_test_cluster
+
+# How long an example takes says something of the machine and of what else runs on it, nothing of the code.
+hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("patient")
 
 # Files that take long begin first, so that no worker of a parallel run is left alone with one of them at the end.
 LONG = (

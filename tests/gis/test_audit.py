@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gis.audit import audit
@@ -206,7 +206,7 @@ NUMBERS = st.one_of(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=150)
 @given(
     method=st.sampled_from(["fwas_v5", "fwas_v6", "easycalc", "meter_error", "uarl"]),
     odd=st.dictionaries(

@@ -138,7 +138,6 @@ def test_a_unit_is_never_guessed(unit: str | None) -> None:
     assert units.to_m3(Decimal(1), unit) is None
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400), st.sampled_from(sorted(meters.ADAPTERS)))
 def test_no_bytes_make_the_pipeline_raise(payload: bytes, adapter: str) -> None:
     opened = decode.open_message(adapter, "application/a/device/0102030405060708/event/up", payload)
@@ -155,7 +154,6 @@ _JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(
     _JSON, st.sampled_from(sorted(meters.DECODERS)), st.binary(max_size=60), st.sampled_from([None, 1, 85, 100, 103])
 )
@@ -186,7 +184,7 @@ _VALUES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(_VALUES)
 def test_the_fast_reader_says_what_the_careful_one_says(text: str) -> None:
     def careful() -> Any:
@@ -203,7 +201,7 @@ def test_the_fast_reader_says_what_the_careful_one_says(text: str) -> None:
     assert repr(outcome()) == repr(careful())
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(_VALUES)
 def test_members_left_unread_are_those_that_are_read(text: str) -> None:
     """What is asked for is what the strict reader finds; a key given twice, at whatever place, is refused."""

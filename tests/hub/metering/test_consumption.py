@@ -7,7 +7,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
@@ -102,7 +102,6 @@ def test_hours_are_those_of_the_local_clock(zone: str, day: date, hours: float, 
     assert [mark.astimezone(local).minute for mark in marks].count(30) <= 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.decimals(0, 1000, places=3), min_size=2, max_size=30), st.integers(1, 47))
 def test_steps_sum_to_the_registers_whole_movement(rising: list[Decimal], offset: int) -> None:
     volumes = sorted(rising)
