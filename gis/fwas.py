@@ -106,36 +106,60 @@ def _by_default(
     return _assessed(read, name, lambda given: given * bases[base], share, or_nothing=or_nothing)
 
 
+class _Volumes(NamedTuple):
+    """What was put in and used, entered or by default, in the reporting unit."""
+
+    supplied: float
+    billed: float
+    unbilled_metered: float
+    unbilled_unmetered: float
+    unauthorised: float
+    inaccuracy: float
+    data_handling: float
+
+    @property
+    def unbilled(self) -> float:
+        return self.unbilled_metered + self.unbilled_unmetered
+
+
+def _volumes(read: Inputs, assumed: Defaults) -> _Volumes:
+    supplied = _adjusted(read, "ws_own_sources") + _adjusted(read, "ws_imported") - _adjusted(read, "ws_exported")
+    billed_metered, billed_unmetered = read.number("ac_bill_meter_vol"), read.number("ac_bill_unmeter_vol")
+    unbilled_metered = read.number("ac_unbill_meter_vol")
+    billed, metered = billed_metered + billed_unmetered, billed_metered + unbilled_metered
+    bases = {"supplied": supplied, "billed_metered": billed_metered, "billed": billed}
+    return _Volumes(
+        supplied,
+        billed,
+        unbilled_metered,
+        unbilled_unmetered=_by_default(read, "ac_unbill_unmeter", assumed.unmetered, bases),
+        unauthorised=_by_default(read, "wl_unauth_cons", assumed.theft, bases),
+        inaccuracy=_assessed(
+            read, "wl_cust_mtr_inacc", lambda share: meter_inaccuracy(metered, share), 0.0, or_nothing=True
+        ),
+        data_handling=_by_default(read, "wl_sys_data_err", assumed.data_handling, bases, or_nothing=True),
+    )
+
+
 def fwas(read: Inputs, assumed: Defaults) -> dict[str, Any]:
     """The audit of one year by the AWWA Free Water Audit Software, with the default shares of the version asked for.
 
     Names are the columns of the published Californian audits; volumes are in the reporting unit, indicators per
     connection in US gallons, pressures in psi, mains in miles.
     """
-    supplied = _adjusted(read, "ws_own_sources") + _adjusted(read, "ws_imported") - _adjusted(read, "ws_exported")
-    billed_metered, billed_unmetered = read.number("ac_bill_meter_vol"), read.number("ac_bill_unmeter_vol")
-    unbilled_metered = read.number("ac_unbill_meter_vol")
-    billed = billed_metered + billed_unmetered
-    bases = {"supplied": supplied, "billed_metered": billed_metered, "billed": billed}
-    unbilled_unmetered = _by_default(read, "ac_unbill_unmeter", assumed.unmetered, bases)
-    unauthorised = _by_default(read, "wl_unauth_cons", assumed.theft, bases)
-    data_handling = _by_default(read, "wl_sys_data_err", assumed.data_handling, bases, or_nothing=True)
-    metered = billed_metered + unbilled_metered
-    inaccuracy = _assessed(
-        read, "wl_cust_mtr_inacc", lambda share: meter_inaccuracy(metered, share), 0.0, or_nothing=True
-    )
-    authorised = billed + unbilled_metered + unbilled_unmetered
-    losses = supplied - authorised
-    apparent = unauthorised + inaccuracy + data_handling
+    used = _volumes(read, assumed)
+    authorised = used.billed + used.unbilled
+    losses = used.supplied - authorised
+    apparent = used.unauthorised + used.inaccuracy + used.data_handling
     real = losses - apparent
-    nrw = losses + unbilled_metered + unbilled_unmetered
+    nrw = losses + used.unbilled
     results: dict[str, Any] = {
-        "WS_WATER_SUPPLIED_VOL": supplied,
-        "AC_UNBILL_UNMETER_VOL": unbilled_unmetered,
+        "WS_WATER_SUPPLIED_VOL": used.supplied,
+        "AC_UNBILL_UNMETER_VOL": used.unbilled_unmetered,
         "AC_AUTH_CONSUMPTION_VOL": authorised,
-        "WL_UNAUTH_CONS_VOL": unauthorised,
-        "WL_CUST_MTR_INACC_VOL": inaccuracy,
-        "WL_SYS_DATA_ERR_VOL": data_handling,
+        "WL_UNAUTH_CONS_VOL": used.unauthorised,
+        "WL_CUST_MTR_INACC_VOL": used.inaccuracy,
+        "WL_SYS_DATA_ERR_VOL": used.data_handling,
         "WL_APPARENT_LOSSES_VOL": apparent,
         "WL_REAL_LOSSES_VOL": real,
         "WL_WATER_LOSSES_VOL": losses,
@@ -144,11 +168,11 @@ def fwas(read: Inputs, assumed: Defaults) -> dict[str, Any]:
         "SA_REAL_LOSSES_VOL": real,
         "SA_WATER_LOSSES_VOL": losses,
         "PI_CURRENT_ANN_REAL_LOSSES_VOL": real,
-        "PI_FI_NON_REV_PERCENT_BY_VOL": _ratio(nrw, supplied),
+        "PI_FI_NON_REV_PERCENT_BY_VOL": _ratio(nrw, used.supplied),
     }
     unit = _unit(read)
     results |= _indicators(read, apparent=apparent, real=real, unit=unit)
-    results |= _costs(read, apparent=apparent, real=real, unbilled=unbilled_metered + unbilled_unmetered, unit=unit)
+    results |= _costs(read, apparent=apparent, real=real, unbilled=used.unbilled, unit=unit)
     if unit.name in ACRE_FEET:
         results |= {
             f"{name}_AF": results[name] * ACRE_FEET[unit.name]
@@ -158,14 +182,14 @@ def fwas(read: Inputs, assumed: Defaults) -> dict[str, Any]:
     return {
         "units": unit.name,
         "WS_UNITS_SHORT": f"{'MG/Yr' if unit.name == 'MG' else unit.name + '/yr'}",
-        "system_input": supplied,
-        "billed": billed,
-        "unbilled": unbilled_metered + unbilled_unmetered,
+        "system_input": used.supplied,
+        "billed": used.billed,
+        "unbilled": used.unbilled,
         "authorised": authorised,
         "nrw": nrw,
         "water_losses": losses,
-        "meter_inaccuracy": inaccuracy,
-        "unauthorised": unauthorised,
+        "meter_inaccuracy": used.inaccuracy,
+        "unauthorised": used.unauthorised,
         "apparent": apparent,
         "real_losses": real,
         **results,

@@ -270,29 +270,34 @@ def _history(session: Session, *, account: str | None = None, service_point: str
         for line in lines
     ]
     if account:
-        told = session.execute(
-            select(
-                BillingEvent.at,
-                BillingEvent.received_at,
-                BillingEvent.type,
-                BillingEvent.status,
-                BillingEvent.reason,
-                BillingSource.name.label("source"),
-            )
-            .join(BillingSource, BillingSource.id == BillingEvent.source_id)
-            .where(BillingEvent.account == account)
-            .order_by(BillingEvent.received_seq.desc())
-            .limit(SHOWN_HISTORY)
-        )
-        history += [
-            {
-                "at": event.at or event.received_at,
-                "actor": f"source:{event.source}",
-                "verb": event.type or "unreadable message",
-                "detail": {"status": event.status, **({"reason": event.reason} if event.reason else {})},
-                "order_id": None,
-                "order": None,
-            }
-            for event in told
-        ]
+        history += _told(session, account)
     return sorted(history, key=lambda line: line["at"], reverse=True)[:SHOWN_HISTORY]
+
+
+def _told(session: Session, account: str) -> list[dict[str, Any]]:
+    """What billing told of an account, as lines of its history."""
+    events = session.execute(
+        select(
+            BillingEvent.at,
+            BillingEvent.received_at,
+            BillingEvent.type,
+            BillingEvent.status,
+            BillingEvent.reason,
+            BillingSource.name.label("source"),
+        )
+        .join(BillingSource, BillingSource.id == BillingEvent.source_id)
+        .where(BillingEvent.account == account)
+        .order_by(BillingEvent.received_seq.desc())
+        .limit(SHOWN_HISTORY)
+    )
+    return [
+        {
+            "at": event.at or event.received_at,
+            "actor": f"source:{event.source}",
+            "verb": event.type or "unreadable message",
+            "detail": {"status": event.status, **({"reason": event.reason} if event.reason else {})},
+            "order_id": None,
+            "order": None,
+        }
+        for event in events
+    ]

@@ -102,7 +102,7 @@ def assumed(settings: Settings, defaults_of: str | None = None) -> Assumptions:
 
 def _kept(session: Session, loss: ZoneLoss, begins: date, ends: date, actor: str) -> dict[str, Any]:
     """The document with its revision: the last one when nothing changed, else a new one."""
-    inputs, results = _plain(loss.inputs()), _plain(document(loss, begins, ends))
+    inputs, results = _storable(loss.inputs()), _storable(document(loss, begins, ends))
     where = (
         BalanceRevision.zone.is_(None) if loss.zone is None else BalanceRevision.zone == loss.zone,
         BalanceRevision.from_day == begins,
@@ -148,15 +148,15 @@ def _canonical(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-def _plain(value: Any) -> Any:
+def _storable(value: Any) -> Any:
     """A JSON value that storage leaves alone: six decimals, no negative zero, whole numbers without a fraction."""
     if isinstance(value, float):
         rounded = round(value, 6)
         return int(rounded) if rounded.is_integer() else rounded
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_storable(item) for item in value]
     return value.isoformat() if isinstance(value, datetime) else value
 
 

@@ -78,7 +78,7 @@ def verify(session: Session, repair: Row[Any], settings: Settings) -> LossEntry 
     }
     changes.record(
         session, actor=watch.HUB, subject_type="work_order", subject_id=repair.number, order_id=repair.id,
-        verb="repair_verified", detail={name: _plain(value) for name, value in detail.items()},
+        verb="repair_verified", detail={name: _float(value) for name, value in detail.items()},
     )  # fmt: skip
     return session.scalars(
         select(LossEntry).where(LossEntry.order_id == repair.id), execution_options={"populate_existing": True}
@@ -111,7 +111,9 @@ def _entry(repair: Row[Any], found: repairs.Drop, event: LeakEvent | None, setti
     predicted = _predicted(repair, event)
     onset = _onset(repair, answers, event)
     saved = max(0.0, found.m3h)
-    lost = None if onset is None else _number(saved * max(0.0, (repair.stopped_at - onset).total_seconds()) / 3600)
+    lost = (
+        None if onset is None else watch.as_kept(saved * max(0.0, (repair.stopped_at - onset).total_seconds()) / 3600)
+    )
     cost = settings.production_cost_m3
     expected = predicted if predicted is not None else told
     return {
@@ -120,16 +122,16 @@ def _entry(repair: Row[Any], found: repairs.Drop, event: LeakEvent | None, setti
         "zone": repair.zone,
         "onset_at": onset,
         "stopped_at": repair.stopped_at,
-        "before_m3h": _number(found.before_m3h),
-        "after_m3h": _number(found.after_m3h),
-        "drop_m3h": _number(found.m3h),
-        "low_m3h": _number(found.low_m3h),
-        "high_m3h": _number(found.high_m3h),
+        "before_m3h": watch.as_kept(found.before_m3h),
+        "after_m3h": watch.as_kept(found.after_m3h),
+        "drop_m3h": watch.as_kept(found.m3h),
+        "low_m3h": watch.as_kept(found.low_m3h),
+        "high_m3h": watch.as_kept(found.high_m3h),
         "predicted_m3h": predicted,
         "found_m3h": told,
         "lost_m3": lost,
-        "saved_m3_per_day": _number(24 * saved),
-        "saved_per_day": None if cost is None else round(_number(24 * saved) * cost, 2),
+        "saved_m3_per_day": watch.as_kept(24 * saved),
+        "saved_per_day": None if cost is None else round(watch.as_kept(24 * saved) * cost, 2),
         "currency": None if cost is None else settings.currency,
         "verdict": found.verdict(None if expected is None else float(expected)),
         "provisional": found.nights_after < repairs.NIGHTS,
@@ -142,7 +144,7 @@ def _predicted(repair: Row[Any], event: LeakEvent | None) -> Decimal | None:
     if event is None or event.kind == "over_threshold":
         return None
     told = repair.details.get("evidence", {}).get("size_m3h")
-    return event.size_m3h if told is None else _number(told)
+    return event.size_m3h if told is None else watch.as_kept(told)
 
 
 def _onset(repair: Row[Any], answers: dict[str, Any], event: LeakEvent | None) -> datetime | None:
@@ -153,11 +155,7 @@ def _onset(repair: Row[Any], answers: dict[str, Any], event: LeakEvent | None) -
     return datetime.fromisoformat(known) if known else None
 
 
-def _number(value: float) -> Decimal:
-    return Decimal(str(round(value, 4)))
-
-
-def _plain(value: Any) -> Any:
+def _float(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
@@ -190,9 +188,9 @@ def _shown(row: Any) -> dict[str, Any]:
         "cause": answers.get("cause"),
         "onset_at": row["onset_at"],
         "stopped_at": row["stopped_at"],
-        **{name: _plain(row[name]) for name in (
+        **{name: _float(row[name]) for name in (
             "before_m3h", "after_m3h", "drop_m3h", "predicted_m3h", "found_m3h", "lost_m3", "saved_m3_per_day")},
-        "limits_95": [_plain(row["low_m3h"]), _plain(row["high_m3h"])],
+        "limits_95": [_float(row["low_m3h"]), _float(row["high_m3h"])],
         "saved_per_day": row["saved_per_day"],
         "currency": row["currency"],
         "verdict": row["verdict"],

@@ -13,6 +13,36 @@ from hub.models import LeakEvent
 from hub.settings import Settings
 
 YEAR = timedelta(days=365)
+# What runs now, with the last work on it, and where it may be: the address nearest to where a crew pinpointed it, or
+# else to the last repair on the main of its zone that broke most often.
+_RUNNING = """
+    SELECT e.id, e.zone, z.name, e.kind, e.onset_at, e.detected_at, e.size_m3h, e.low_m3h, e.high_m3h, e.facts,
+        w.id AS order_id, w.number, w.type, w.status, w.lon, w.lat, near.address AS pinpointed,
+        likely.address AS likely
+    FROM leak_event e JOIN zone z ON z.code = e.zone
+    LEFT JOIN LATERAL (
+        SELECT o.id, o.number, o.type, o.status, o.position, o.service_point,
+            ST_X(o.position) AS lon, ST_Y(o.position) AS lat,
+            coalesce(o.details ->> 'target', '') = 'zone' AS whole
+        FROM work_order o WHERE o.id = e.order_id OR o.details ->> 'leak_event' = e.id::text
+        ORDER BY o.id DESC LIMIT 1
+    ) w ON true
+    LEFT JOIN LATERAL (
+        SELECT p.address FROM service_point p WHERE NOT w.whole ORDER BY p.geometry <-> w.position LIMIT 1
+    ) near ON w.id IS NOT NULL AND NOT w.whole
+    LEFT JOIN LATERAL (
+        SELECT beside.address FROM (
+            SELECT r.position, count(r.completion -> 'answers' ->> 'main')
+                OVER (PARTITION BY r.completion -> 'answers' ->> 'main') AS repairs
+            FROM work_order r WHERE r.type = 'leak_repair' AND r.zone = e.zone AND r.position IS NOT NULL
+                AND r.status IN ('completed', 'closed')
+            ORDER BY repairs DESC, r.id DESC LIMIT 1
+        ) often CROSS JOIN LATERAL (
+            SELECT p.address FROM service_point p ORDER BY p.geometry <-> often.position LIMIT 1
+        ) beside
+    ) likely ON near.address IS NULL
+    WHERE e.status = 'open' ORDER BY e.size_m3h DESC, e.onset_at
+"""
 
 
 def dig_list(session: Session, settings: Settings) -> list[dict[str, Any]]:
@@ -21,34 +51,7 @@ def dig_list(session: Session, settings: Settings) -> list[dict[str, Any]]:
     The place is the address nearest to where a crew pinpointed it; before that, the zone with the street that broke
     most often there.
     """
-    rows = session.execute(
-        text(
-            """
-            SELECT e.id, e.zone, z.name, e.kind, e.onset_at, e.detected_at, e.size_m3h, e.low_m3h, e.high_m3h, e.facts,
-                w.id AS order_id, w.number, w.type, w.status, w.lon, w.lat, near.address AS pinpointed,
-                likely.address AS likely, likely.repairs
-            FROM leak_event e JOIN zone z ON z.code = e.zone
-            LEFT JOIN LATERAL (
-                SELECT o.id, o.number, o.type, o.status, o.position, o.service_point,
-                    ST_X(o.position) AS lon, ST_Y(o.position) AS lat,
-                    coalesce(o.details ->> 'target', '') = 'zone' AS whole
-                FROM work_order o WHERE o.id = e.order_id OR o.details ->> 'leak_event' = e.id::text
-                ORDER BY o.id DESC LIMIT 1
-            ) w ON true
-            LEFT JOIN LATERAL (
-                SELECT p.address FROM service_point p WHERE NOT w.whole ORDER BY p.geometry <-> w.position LIMIT 1
-            ) near ON w.id IS NOT NULL AND NOT w.whole
-            LEFT JOIN LATERAL (
-                SELECT (SELECT p.address FROM service_point p ORDER BY p.geometry <-> r.position LIMIT 1) AS address,
-                    count(*) OVER (PARTITION BY r.completion -> 'answers' ->> 'main') AS repairs
-                FROM work_order r WHERE r.type = 'leak_repair' AND r.zone = e.zone AND r.position IS NOT NULL
-                    AND r.status IN ('completed', 'closed')
-                ORDER BY repairs DESC, r.id DESC LIMIT 1
-            ) likely ON near.address IS NULL
-            WHERE e.status = 'open' ORDER BY e.size_m3h DESC, e.onset_at
-            """
-        )
-    ).mappings()
+    rows = session.execute(text(_RUNNING)).mappings()
     found = []
     for place, row in enumerate(rows, 1):
         found.append(

@@ -81,11 +81,11 @@ def list_as_csv(items: Sequence[dict[str, Any]]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
     for item in items:
-        writer.writerow([_cell(_plain(item.get(name))) for name in names])
+        writer.writerow([_cell(_written(item.get(name))) for name in names])
     return out.getvalue()
 
 
-def _plain(value: Any) -> Any:
+def _written(value: Any) -> Any:
     if isinstance(value, list | dict):
         return orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z).decode()
     return value.isoformat() if isinstance(value, datetime) else value

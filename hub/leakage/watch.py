@@ -206,9 +206,9 @@ def _keep(session: Session, code: str, seen: list[Event], since: date, zone: Zon
         same.status = "dismissed" if same.dismissed else event.status
         # for days after a repair, until it is certain, the flow of an open event may be below what it was before
         same.size_m3h, same.low_m3h, same.high_m3h = (
-            _number(max(0.0, value)) for value in (event.size_m3h, event.low_m3h, event.high_m3h)
+            as_kept(max(0.0, value)) for value in (event.size_m3h, event.low_m3h, event.high_m3h)
         )
-        same.baseline_m3h = _number(event.baseline_m3h)
+        same.baseline_m3h = as_kept(event.baseline_m3h)
         same.facts = event.facts
     for gone in stored:
         # later readings took the ground from under it
@@ -224,7 +224,8 @@ def _keep(session: Session, code: str, seen: list[Event], since: date, zone: Zon
     return new
 
 
-def _number(value: float) -> Decimal:
+def as_kept(value: float) -> Decimal:
+    """A flow or volume as it is kept: four decimals."""
     return Decimal(str(round(value, 4)))
 
 
@@ -328,7 +329,7 @@ def _threshold(session: Session, one: dict[str, Any], first: date, last: date, s
         if known is not None and one["water_losses"] <= allowed:
             known.status, known.closed_at = "closed", end
         return []
-    sizes = tuple(_number((volume - allowed) / hours) for volume in (one["water_losses"], low, high))
+    sizes = tuple(as_kept((volume - allowed) / hours) for volume in (one["water_losses"], low, high))
     facts = {
         "from": first.isoformat(), "to": last.isoformat(), "loss_pct": one["loss_pct"], "revision": one["revision"],
         "threshold_pct": float(settings.loss_threshold_pct), "water_losses_m3": one["water_losses"],

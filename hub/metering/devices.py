@@ -211,9 +211,8 @@ def register(
         .with_for_update()
     ).all()
     last = entries[-1] if entries else None
-    same = next(
-        (entry for entry in entries if valid_from in (None, entry.valid_from) and _equal(entry, serial, values)), None
-    )
+    likely = [entry for entry in entries if valid_from in (None, entry.valid_from)]
+    same = next((entry for entry in likely if _equal(entry, serial, values)), None)
     if same is not None and (valid_from is not None or same is last):
         return same
     begins = valid_from or (now if entries else ALWAYS)
@@ -228,19 +227,20 @@ def register(
     _fit(entry, entries)
     session.flush()
     session.refresh(entry)
-    if entries and begins < now:
-        reason = f"registry entry of {identity} from {begins.isoformat()}"
-        queue_rebooking(session, identity, begins=begins, ends=entry.valid_to, by=by, reason=reason)
-    changes.record(
-        session,
-        actor=by,
-        subject_type="device",
-        subject_id=identity,
-        verb="registered",
-        detail={"meter": serial, "register": register, "valid_from": begins.isoformat()}
-        | ({"before": {name: str(value) for name, value in before.items()}} if before else {}),
-    )
+    _note(session, entry, before, late=bool(entries) and begins < now, by=by)
     return entry
+
+
+def _note(session: Session, entry: Device, before: Mapping[str, Any], *, late: bool, by: str) -> None:
+    """Have what an entry changes `late` booked anew, and log it with what it said `before`."""
+    begins = entry.valid_from.isoformat()
+    if late:
+        reason = f"registry entry of {entry.device} from {begins}"
+        queue_rebooking(session, entry.device, begins=entry.valid_from, ends=entry.valid_to, by=by, reason=reason)
+    detail: dict[str, Any] = {"meter": entry.meter, "register": entry.register, "valid_from": begins}
+    if before:
+        detail["before"] = {name: str(value) for name, value in before.items()}
+    changes.record(session, actor=by, subject_type="device", subject_id=entry.device, verb="registered", detail=detail)
 
 
 def _fit(entry: Device, others: Sequence[Device]) -> None:

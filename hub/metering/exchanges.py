@@ -60,19 +60,7 @@ def exchange(
         raise BadInput("An exchange to come cannot be booked.", field="at", value=at.isoformat())
     place = _place_of(session, old, at)
     _registers(session, old, new, serial)
-    elsewhere = session.scalar(
-        select(MeterInstallation).where(
-            MeterInstallation.serial == serial,
-            (MeterInstallation.removed_at.is_(None)) | (MeterInstallation.removed_at > at),
-        )
-    )
-    if elsewhere is not None:
-        raise Conflict(
-            f"Meter {serial} is installed at {elsewhere.service_point or elsewhere.zone} already.",
-            field="new.serial",
-            value=serial,
-            remedy="Check the serial, or correct that installation first.",
-        )
+    _check_free(session, serial, at)
     installed = MeterInstallation(
         id=new_id(),
         serial=serial,
@@ -100,6 +88,23 @@ def exchange(
             detail={"other": other, "at": at.isoformat(), "service_point": place.service_point, "zone": place.zone},
         )
     return installed
+
+
+def _check_free(session: Session, serial: str, at: datetime) -> None:
+    """Raises Conflict for a meter that stands somewhere else at `at`, or will."""
+    elsewhere = session.scalar(
+        select(MeterInstallation).where(
+            MeterInstallation.serial == serial,
+            (MeterInstallation.removed_at.is_(None)) | (MeterInstallation.removed_at > at),
+        )
+    )
+    if elsewhere is not None:
+        raise Conflict(
+            f"Meter {serial} is installed at {elsewhere.service_point or elsewhere.zone} already.",
+            field="new.serial",
+            value=serial,
+            remedy="Check the serial, or correct that installation first.",
+        )
 
 
 def _place_of(session: Session, serial: str, at: datetime) -> MeterInstallation:

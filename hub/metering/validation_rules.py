@@ -5,14 +5,13 @@ was expected.
 """
 
 import re
-import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from hub.errors import ConfigurationError
+from hub.metering import declared
 
 FILE = "validation.toml"
 SHIPPED = Path(__file__).parent / FILE
@@ -131,48 +130,11 @@ class Rules(BaseModel):
 
 def check(folder: Path | None = None) -> tuple[Rules | None, list[str]]:
     """(rules, mistakes) of the shipped file, or of the one of that name in `folder`."""
-    path = folder / FILE if folder is not None and (folder / FILE).is_file() else SHIPPED
-    if folder is not None and not folder.is_dir():
-        return None, [f"{folder}: expected a folder with {FILE}"]
-    try:
-        found = Rules.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        return None, [f"{FILE}: expected TOML in UTF-8: {error}"]
-    except OSError as error:
-        return None, [f"{FILE}: cannot be read: {error.strerror}"]
-    except ValidationError as error:
-        return None, [f"{FILE}: {explained(item)}" for item in error.errors()]
-    names = [rule.name for rule in found.rule]
-    return found, [f"{FILE}: rule.{name}: expected once" for name in sorted({n for n in names if names.count(n) > 1})]
+    found, mistakes = declared.read(Rules, SHIPPED, folder)
+    if found is not None:
+        mistakes = [f"{FILE}: {line}" for line in declared.doubled(rule.name for rule in found.rule)]
+    return found, mistakes
 
 
-def explained(item: Any) -> str:
-    """One mistake as a sentence: which key, what was expected, what was found."""
-    key = ".".join(str(part + 1) if isinstance(part, int) else str(part) for part in item["loc"]) or "file"
-    context = item.get("ctx") or {}
-    if item["type"] == "missing":
-        return f"{key}: expected a value, it is missing"
-    if item["type"] == "extra_forbidden":
-        return f"{key}: expected no such key; is it a typing mistake?"
-    if item["type"] == "union_tag_invalid":
-        return f"{key}: expected check to be {context['expected_tags']}, found {context['tag']!r}"
-    message = str(context["error"]) if item["type"] == "value_error" else item["msg"].removeprefix("Input should be ")
-    return f"{key}: expected {message}, found {str(item['input'])[:60]!r}"
-
-
-_in_force: list[Rules] = []
-
-
-def use(folder: Path | None = None) -> None:
-    """Make the rules of `folder` (or the shipped ones) those of this process. Raises ConfigurationError."""
-    found, mistakes = check(folder)
-    if found is None or mistakes:
-        raise ConfigurationError("The validation rules cannot be used. " + "; ".join(mistakes))
-    _in_force[:] = [found]
-
-
-def rules() -> Rules:
-    """The rules of this process."""
-    if not _in_force:
-        use()
-    return _in_force[0]
+_in_force = declared.InForce("validation rules", check)
+use, rules = _in_force.use, _in_force.rules

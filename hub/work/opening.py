@@ -89,7 +89,6 @@ def open_order(
     The target is a service point, an account (then: where it lives), a meter (then: where it is), a position
     (longitude, latitude in degrees), or a whole zone. A `reference` that an open order of this source bears moves that
     order's dates. A shutoff that the policy does not allow now is opened `held`; `held_because` holds other work.
-
     Raises NotFound for an unknown type, place or account, BadInput for no place at all, and Conflict when another
     account's order of this purpose is still on the road.
     """

@@ -3,15 +3,14 @@
 Reads a file, writes nothing. A shell names the folder once with `use`, after the work types it refers to.
 """
 
-import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from hub.errors import ConfigurationError
-from hub.metering.validation_rules import Name, Number, explained
+from hub.metering import declared
+from hub.metering.validation_rules import Name, Number
 from hub.work import catalogue
 
 FILE = "openings.toml"
@@ -98,23 +97,14 @@ class Rules(BaseModel):
 
 def check(folder: Path | None = None, types: catalogue.Catalogue | None = None) -> tuple[Rules | None, list[str]]:
     """(rules, mistakes) of the shipped file, or of the one of that name in `folder`, beside the work types in force."""
-    path = folder / FILE if folder is not None and (folder / FILE).is_file() else SHIPPED
-    if folder is not None and not folder.is_dir():
-        return None, [f"{folder}: expected a folder with {FILE}"]
-    try:
-        found = Rules.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        return None, [f"{FILE}: expected TOML in UTF-8: {error}"]
-    except OSError as error:
-        return None, [f"{FILE}: cannot be read: {error.strerror}"]
-    except ValidationError as error:
-        return None, [f"{FILE}: {explained(item)}" for item in error.errors()]
-    return found, [f"{FILE}: {line}" for line in _contradictions(found, types or catalogue.types())]
+    found, mistakes = declared.read(Rules, SHIPPED, folder)
+    if found is not None:
+        mistakes = [f"{FILE}: {line}" for line in _contradictions(found, types or catalogue.types())]
+    return found, mistakes
 
 
 def _contradictions(found: Rules, types: catalogue.Catalogue) -> list[str]:
-    names = [rule.name for rule in found.rule]
-    wrong = [f"rule.{name}: expected once" for name in sorted({n for n in names if names.count(n) > 1})]
+    wrong = declared.doubled(rule.name for rule in found.rule)
     for rule in found.rule:
         if isinstance(rule, OfGateway):
             if rule.share > Decimal(1):
@@ -125,19 +115,5 @@ def _contradictions(found: Rules, types: catalogue.Catalogue) -> list[str]:
     return wrong
 
 
-_in_force: list[Rules] = []
-
-
-def use(folder: Path | None = None) -> None:
-    """Make the rules of `folder` (or the shipped ones) those of this process. Raises ConfigurationError."""
-    found, mistakes = check(folder)
-    if found is None or mistakes:
-        raise ConfigurationError("The rules that open work cannot be used. " + "; ".join(mistakes))
-    _in_force[:] = [found]
-
-
-def rules() -> Rules:
-    """The rules of this process."""
-    if not _in_force:
-        use()
-    return _in_force[0]
+_in_force = declared.InForce("rules that open work", check)
+use, rules = _in_force.use, _in_force.rules
