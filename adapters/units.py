@@ -3,6 +3,7 @@
 Factors: litre and cubic metre by definition; US gallon 231 in³, cubic foot 0.3048³ m³, imperial gallon 4.54609 l.
 """
 
+import re
 from decimal import Decimal
 
 _CUBIC_FOOT = Decimal("0.028316846592")
@@ -36,12 +37,22 @@ _SPELLINGS: dict[str, str] = {
 }
 
 
+_WITH_UNIT = re.compile(r"([+-]?\d[\d.]*)\s*([^\d\s.].*)", re.ASCII)
+_LONGEST = 60
+
+
 def canonical(unit: str | None) -> str | None:
     """The unit's key in FACTORS_M3, or None for a spelling that is not known. A unit is never guessed.
 
     "Mg" and "MG" are left out on purpose: a million gallons to a utility, a megagram to everyone else.
     """
     return _SPELLINGS.get(unit.strip().lower()) if unit else None
+
+
+def split(value: object) -> tuple[object, str | None]:
+    """(number, unit) of a text like "5342 L" whose unit is known; anything else as it is, without a unit."""
+    found = _WITH_UNIT.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST else None
+    return (found[1], found[2]) if found is not None and canonical(found[2]) else (value, None)
 
 
 def to_m3(value: Decimal, unit: str | None, multiplier: Decimal = Decimal(1)) -> Decimal | None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from adapters import strict
+from adapters import strict, units
 from adapters.contracts import (
     ALARM,
     HISTORIC,
@@ -133,10 +133,11 @@ def _reading(
     value = _at(scope, field.path)
     if value is _ABSENT or value is None:
         return None
+    value, said = units.split(value)
     amount = strict.number(value, field.path)
     if amount in layout.sentinels:
         raise Malformed("sentinel", f"{field.path} holds the device's word for 'no value'")
-    unit = field.unit
+    unit = said or field.unit
     if unit is None and field.unit_path is not None:
         stated = _at(scope, field.unit_path)
         unit = stated.strip() if isinstance(stated, str) and stated.strip() else None

@@ -1,7 +1,8 @@
-"""Quandify CubicMeter: a status report of 28 bytes on port 1, or the objects its codecs make of it. Pure.
+"""Quandify CubicMeter: a status report of 28 bytes on port 1 (2: for an alarm), or the objects its codecs make. Pure.
 
-The total is in litres. Codecs nest it under `decoded` and spell it two ways. Leak states: 2 medium and 3 large in one
-firmware, 3 and 4 in another; 384 among the error codes is reverse flow. Layout: the vendor's codecs.
+The total is in litres, in one codec as a text that says so. Codecs nest it under `decoded` and spell it two ways. Leak
+states: 2 medium and 3 large in one firmware, 3 and 4 in another; 384 among the error codes is reverse flow. Layout: the
+vendor's codecs.
 """
 
 from decimal import Decimal
@@ -13,7 +14,7 @@ from adapters.meters import mapping
 
 _LEAKS = (2, 3, 4)
 _REVERSE = 384
-_REPORT_PORT, _REPORT_BYTES = 1, 28
+_REPORT_PORTS, _REPORT_BYTES = (1, 2), 28
 
 
 def _layout(inside: str, total: str, leak: str, error: str) -> mapping.JsonMapping:
@@ -47,7 +48,7 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     if layout is not None:
         return mapping.apply(layout, envelope, config)
     data = envelope.data
-    if not data or envelope.port != _REPORT_PORT:
+    if not data or envelope.port not in _REPORT_PORTS:
         return Decoded("no_reading", reason="other_frame", detail=f"port {envelope.port} carries no register")
     if len(data) != _REPORT_BYTES:
         raise Malformed("implausible_frame", f"a status report has {_REPORT_BYTES} bytes, this one {len(data)}")
@@ -59,5 +60,5 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
 
 
 DECODER = DeviceDecoder(
-    "quandify_cubicmeter", "2", "Quandify CubicMeter", lambda envelope: _fitting(envelope.fields) is not None, decode
+    "quandify_cubicmeter", "3", "Quandify CubicMeter", lambda envelope: _fitting(envelope.fields) is not None, decode
 )

@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from adapters import strict
+from adapters import strict, units
 from adapters.contracts import (
     INDEX_RAW,
     PULSE_COUNT,
@@ -128,6 +128,9 @@ def _member(name: str, value: Any, fields: dict[str, Any]) -> _Found | None:
         return None
     if register is not None:
         return _Found(name, words, register, value, unit)
+    said = units.split(value)[1]
+    if plain in _BARE and said is not None:
+        return _Found(name, words, VOLUME, value, said)
     if plain in _BARE and (isinstance(value, int | Decimal) or _NUMBER.fullmatch(str(value).strip())):
         beside = fields.get("unit")
         stated = beside.strip() if isinstance(beside, str) and beside.strip() else None
@@ -206,7 +209,12 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
     for one in {one.register: one for one in reversed(registers)}.values():
         register = INDEX_RAW if one.unit is None and one.register == VOLUME else one.register
         try:
-            value: Decimal = strict.number(one.value, one.name[:60])
+            bare, said = units.split(one.value)
+            value: Decimal = strict.number(bare, one.name[:60])
+            if said is not None and one.unit is not None and canonical(said) != canonical(one.unit):
+                raise Malformed(
+                    "ambiguous_unit", f"{one.name[:60]} is in {one.unit} by its name and in {said} by its value"
+                )
             if value in mapping.SENTINELS:
                 raise Malformed("sentinel", f"{one.name[:60]} holds the device's word for 'no value'")
         except Malformed as error:
