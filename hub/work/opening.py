@@ -24,6 +24,8 @@ from hub.work.lifecycle import State
 # Two requests of this purpose for different accounts at one place are one visit with one read: the old customer's last
 # and the new one's first. Everything else belongs to one account.
 BACK_TO_BACK = "occupancy"
+# Steered by the account's facts (`hub.work.shutoffs`): a request alone sends no crew on to cut.
+BY_FACTS = "shutoff"
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,8 @@ def _reschedule(session: Session, asked: _Request) -> Opened | None:
     }
     if any(getattr(known, name) != value for name, value in values.items()):
         steps.change(session, known, **values)
+    if _being_taken_back(known, asked):
+        withdrawal.wanted_again(session, known, by=asked.by, reference=asked.reference, source_id=asked.source_id)
     trigger(session, known, asked.event_id, "rescheduled")
     steps.log(
         session,
@@ -317,6 +321,8 @@ def _join(session: Session, asked: _Request) -> Opened | None:
             if (j["type"], j["account"]) != (joined["type"], joined["account"])
         ]
         values["details"] = {**known.details, "joined": [*rest, joined]}
+    elif _being_taken_back(known, asked):
+        withdrawal.wanted_again(session, known, by=asked.by, reference=asked.reference, source_id=asked.source_id)
     elif asked.reference is not None and (asked.reference, asked.source_id) != (known.reference, known.source_id):
         values["details"]["also_asked"] = _also_asked(known, asked)
     if any(getattr(known, name) != value for name, value in values.items()):
@@ -335,6 +341,12 @@ def _join(session: Session, asked: _Request) -> Opened | None:
         },
     )
     return Opened(known, "joined")
+
+
+def _being_taken_back(known: WorkOrder, asked: _Request) -> bool:
+    """Whether the crew of the order is being asked back, so that what is asked for now would end with it."""
+    flag = known.cancel_requested
+    return flag is not None and flag["ends"] == "cancelled" and asked.kind.purpose != BY_FACTS
 
 
 def _also_asked(known: WorkOrder, asked: _Request) -> list[dict[str, Any]]:

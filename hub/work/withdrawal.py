@@ -123,6 +123,23 @@ def withdraw_reference(
     return touched
 
 
+def wanted_again(session: Session, order: WorkOrder, *, by: str, reference: str | None, source_id: UUID | None) -> None:
+    """The same work is asked for anew while its crew is being asked back: the crew goes on.
+
+    Under another reference the one it was opened under ends here, as it does when the two words come the other way
+    round (`_go_on`). The order's flag must be up.
+    """
+    assert order.cancel_requested is not None
+    flag = order.cancel_requested
+    renamed = (reference, source_id) != (order.reference, order.source_id)
+    if renamed:
+        steps.owe(session, order, "work_order.cancelled", reason=flag["reason"])
+    steps.change(session, order, cancel_requested=None, reference=reference, source_id=source_id)
+    steps.log(session, order, by=by, verb="wanted_again", detail={"reference": reference, "withdrawn": flag["reason"]})
+    if renamed:
+        steps.owe(session, order, "work_order.opened")
+
+
 def _leave(
     session: Session, order: WorkOrder, requests: str, rest: list[dict[str, Any]], *, by: str, reason: str
 ) -> None:

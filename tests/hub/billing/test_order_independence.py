@@ -49,6 +49,13 @@ STORIES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("delinquent", {"reference": "C1"}),
         ("service.cancelled", {"reference": "C1"}),
     ],
+    "requested again": [
+        ("service.requested", {"service_point": "SP1", "work_type": "reread", "reference": "R1"}),
+        ("service.cancelled", {"reference": "R1"}),
+        ("service.requested", {"service_point": "SP1", "work_type": "reread", "reference": "R2"}),
+        ("service.cancelled", {"reference": "R2"}),
+        ("service.requested", {"service_point": "SP1", "work_type": "reread", "reference": "R3"}),
+    ],
 }
 
 
@@ -73,7 +80,7 @@ def picture(town: Town) -> tuple[Any, ...]:
     stays = town.session.execute(select(Occupancy.since, Occupancy.until).where(Occupancy.account == "A1")).all()
     town.session.expire_all()
     open_orders = sorted(
-        (o.type, o.status, str(o.amount_due), sorted(r["code"] for r in o.reasons), o.earliest_at)
+        (o.type, o.status, o.reference or "", str(o.amount_due), sorted(r["code"] for r in o.reasons), o.earliest_at)
         for o in town.orders()
         if o.status not in ("cancelled",)
     )

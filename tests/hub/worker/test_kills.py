@@ -157,19 +157,27 @@ def judge(database: Database, delivered: list[tuple[str, dict[str, object]]]) ->
     with database.transaction() as session:
         statuses = dict(session.execute(select(BillingEvent.status, func.count()).group_by(BillingEvent.status)).all())
         orders = session.execute(select(WorkOrder.reference, WorkOrder.status)).all()
+        told = [
+            (message.type.removeprefix("work_order."), message.body["data"]["reference"])
+            for message in session.scalars(select(OutboundMessage).order_by(OutboundMessage.seq))
+        ]
         owed = {
             str(id_): (str(order), seq)
             for id_, order, seq in session.execute(
                 select(OutboundMessage.id, OutboundMessage.order_id, OutboundMessage.seq)
             )
         }
-    # a request that was overtaken by its own cancellation, because its first try was cut off, opens nothing
-    overtaken = statuses.pop("superseded", 0)
-    # one that came before the cancellation of the order at its place, for the same reason, joins that order
-    joined = statuses.pop("joined", 0)
-    assert statuses == {"applied": EVENTS - overtaken - joined}
-    references = [reference for reference, _ in orders]
-    assert len(references) == len(set(references)) == EVENTS // 2 + PLACES // 2 - overtaken - joined
+    # a first try that was cut off lets the next word of its account come first: a request is then overtaken by its own
+    # cancellation and opens nothing, or joins the order whose cancellation is still to come
+    assert sum(statuses.values()) == EVENTS and set(statuses) <= {"applied", "superseded", "joined"}
+    # whatever came first: at each place the last request is the one that is open
+    last = {f"R{place}-{(EVENTS // PLACES - 1) // 2}" for place in range(PLACES)}
+    assert sorted(reference for reference, status in orders if status == "ready") == sorted(last)
+    assert len(orders) == len({reference for reference, _ in orders})
+    # and billing was told of each request at most once that it is open and once that it is not
+    for reference in {f"R{place}-{turn}" for place in range(PLACES) for turn in range(EVENTS // PLACES // 2 + 1)}:
+        heard = [kind for kind, of in told if of == reference and kind != "closed"]
+        assert heard in ([["opened"]] if reference in last else [[], ["opened", "cancelled"]]), (reference, heard)
     assert {id_ for id_, _ in delivered} == set(owed)
     first_seen = list(dict.fromkeys(id_ for id_, _ in delivered))
     per_order: dict[str, list[int]] = {}
