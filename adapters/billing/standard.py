@@ -7,12 +7,13 @@ mode type and time travel in headers, which a Standard Webhooks signature does n
 import base64
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import datetime
 from decimal import Decimal
 from math import nan
 from typing import Any
 
 from adapters import strict_json
+from adapters.billing.fields import INSTANT, UNPRINTABLE, Fields, shown_value
 from adapters.contracts import (
     AccountClosed,
     AccountOpened,
@@ -30,7 +31,6 @@ from adapters.contracts import (
     HoldLifted,
     HoldPlaced,
     MalformedEvent,
-    Moment,
     Notice,
     NoticeSent,
     Payment,
@@ -40,16 +40,6 @@ from adapters.contracts import (
     ServiceRequested,
 )
 
-LONGEST_ID = 128
-# A day of another time is a slip of the pen; the end of something may lie beyond, as many systems write "never".
-YEARS = range(1900, 2201)
-LONGEST_TEXT = 4000
-MOST_ITEMS = 100_000
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
-_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u2028\u2029]")
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_DECIMAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _CE_ATTRIBUTE = re.compile(r"[a-z0-9]+", re.ASCII)
 _CE_KNOWN = {"data_base64"}  # every other name of the specification is an attribute name like any
 
@@ -62,12 +52,12 @@ def read(body: bytes) -> BillingEvent:
     if "specversion" in document:
         document = _opened_envelope(document)
     heading = heading_of(document)
-    fields = _Fields(document, "", heading)
+    fields = Fields(document, "", heading)
     kind = fields.identifier("type")
     at = fields.instant("timestamp")
     data = fields.inside("data")
     if kind not in READERS:
-        raise MalformedEvent("unknown_type", f"There is no event type {_shown(kind)}.", heading)
+        raise MalformedEvent("unknown_type", f"There is no event type {shown_value(kind)}.", heading)
     account = data.optional_identifier("account")
     if account is None and kind not in WITHOUT_ACCOUNT:
         raise data.missing("account")
@@ -92,7 +82,7 @@ def heading_of(document: Mapping[str, Any]) -> Heading:
     """What a broken message still tells: each part that is well formed, None for the others."""
     data = document.get("data")
     inner: Mapping[str, Any] = data if isinstance(data, dict) else {}
-    outer, nested = _Fields(document, "", Heading()), _Fields(inner, "data.", Heading())
+    outer, nested = Fields(document, "", Heading()), Fields(inner, "data.", Heading())
 
     def attempt(reader: Callable[[str], Any], name: str) -> Any:
         try:
@@ -108,10 +98,6 @@ def heading_of(document: Mapping[str, Any]) -> Heading:
     )
 
 
-def _shown(value: Any) -> str:
-    return ascii(value)[:80]
-
-
 def _opened_envelope(document: dict[str, Any]) -> dict[str, Any]:
     """A structured CloudEvent as our own document. Raises MalformedEvent `bad_envelope`."""
 
@@ -119,15 +105,15 @@ def _opened_envelope(document: dict[str, Any]) -> dict[str, Any]:
         return MalformedEvent("bad_envelope", f"Not a CloudEvent 1.0: {detail}")
 
     if document["specversion"] != "1.0":
-        raise bad(f"specversion is {_shown(document['specversion'])}, not '1.0'.")
+        raise bad(f"specversion is {shown_value(document['specversion'])}, not '1.0'.")
     for name in ("id", "source", "type"):
         value = document.get(name)
-        if not isinstance(value, str) or not value or _UNPRINTABLE.search(value):
+        if not isinstance(value, str) or not value or UNPRINTABLE.search(value):
             raise bad(f"{name} must be a text that is not empty.")
     for name in document:
         if name not in _CE_KNOWN and not _CE_ATTRIBUTE.fullmatch(name):
-            raise bad(f"the attribute name {_shown(name)} is not made of lower-case letters and digits.")
-    if "time" in document and (not isinstance(document["time"], str) or not _INSTANT.fullmatch(document["time"])):
+            raise bad(f"the attribute name {shown_value(name)} is not made of lower-case letters and digits.")
+    if "time" in document and (not isinstance(document["time"], str) or not INSTANT.fullmatch(document["time"])):
         raise bad("time must be an RFC 3339 timestamp.")
     if "data" in document and "data_base64" in document:
         raise bad("data and data_base64 exclude each other.")
@@ -141,185 +127,8 @@ def _opened_envelope(document: dict[str, Any]) -> dict[str, Any]:
     return opened | ({"timestamp": document["time"]} if "time" in document else {})
 
 
-class _Fields:
-    """The fields of one JSON object, each read as what it must be; refusals name the field by its path."""
-
-    def __init__(self, values: Mapping[str, Any], path: str, heading: Heading) -> None:
-        self.values, self.path, self.heading = values, path, heading
-
-    def missing(self, name: str) -> MalformedEvent:
-        return MalformedEvent("missing_field", f"{self.path}{name} is missing.", self.heading)
-
-    def bad(self, name: str, wanted: str) -> MalformedEvent:
-        shown = _shown(self.values.get(name))
-        return MalformedEvent("bad_value", f"{self.path}{name} is {shown}; it must be {wanted}.", self.heading)
-
-    def inside(self, name: str) -> "_Fields":
-        """The object under `name`."""
-        value = self.values.get(name)
-        if value is None:
-            raise self.missing(name)
-        if not isinstance(value, dict):
-            raise self.bad(name, "an object")
-        return _Fields(value, f"{self.path}{name}.", self.heading)
-
-    def optional_inside(self, name: str) -> "_Fields | None":
-        return None if self.values.get(name) is None else self.inside(name)
-
-    def items(self, name: str) -> list["_Fields"]:
-        """The objects of the list under `name`; an absent list is empty."""
-        value = self.values.get(name)
-        if value is None:
-            return []
-        if not isinstance(value, list) or len(value) > MOST_ITEMS or not all(isinstance(v, dict) for v in value):
-            raise self.bad(name, "a list of objects")
-        return [_Fields(v, f"{self.path}{name}[{i}].", self.heading) for i, v in enumerate(value)]
-
-    def optional_identifier(self, name: str) -> str | None:
-        value = self.values.get(name)
-        if value is None:
-            return None
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**LONGEST_ID:
-            value = str(value)
-        if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID or _UNPRINTABLE.search(value):
-            raise self.bad(name, f"a text of 1 to {LONGEST_ID} printable characters")
-        return value
-
-    def optional_text(self, name: str) -> str | None:
-        """Free text as it can be stored: NUL and lone surrogates become U+FFFD, overlong text is cut."""
-        value = self.values.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, str):
-            raise self.bad(name, "a text")
-        return _UNSTORABLE.sub("\ufffd", value[:LONGEST_TEXT])
-
-    def optional_count(self, name: str) -> int | None:
-        value = self.values.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**62:
-            raise self.bad(name, "a whole number from 0")
-        return value
-
-    def optional_truth(self, name: str, default: bool) -> bool:
-        value = self.values.get(name)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise self.bad(name, "true or false")
-        return value
-
-    def optional_decimal(self, name: str) -> Decimal | None:
-        value = self.values.get(name)
-        if value is None:
-            return None
-        if isinstance(value, str) and _DECIMAL.fullmatch(value):
-            value = Decimal(value)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**20:
-            value = Decimal(value)
-        digits = value.as_tuple().digits if isinstance(value, Decimal) else ()
-        if not isinstance(value, Decimal) or len(digits) > 30 or (value and not -20 < value.adjusted() < 20):
-            raise self.bad(name, "a number or a decimal text")
-        return value
-
-    def optional_money(self, name: str) -> Decimal | None:
-        value = self.optional_decimal(name)
-        if value is None:
-            return None
-        if abs(value) >= 10**11 or value != round(value, 2):
-            raise self.bad(name, "an amount of money with at most two decimal places")
-        return round(value, 2)
-
-    def optional_instant(self, name: str) -> datetime | None:
-        value = self.values.get(name)
-        if value is None:
-            return None
-        if isinstance(value, str) and _INSTANT.fullmatch(value):
-            try:
-                instant = datetime.fromisoformat(value.upper()).astimezone(UTC)
-            except (ValueError, OverflowError):
-                instant = None
-            if instant is not None and instant.year in YEARS:
-                return instant
-        raise self.bad(name, "an RFC 3339 timestamp of our time, such as 2026-11-23T07:30:00Z")
-
-    def optional_moment(self, name: str) -> Moment | None:
-        value = self.values.get(name)
-        if isinstance(value, str) and _DAY.fullmatch(value):
-            try:
-                day = date.fromisoformat(value)
-            except ValueError:
-                day = date.min
-            if day.year not in YEARS:
-                raise self.bad(name, "a day of our time such as 2026-11-23, or an RFC 3339 timestamp")
-            return day
-        return self.optional_instant(name)
-
-    def optional_end(self, name: str) -> Moment | None:
-        """Until when something holds; None, and any day after the last of YEARS, is without end."""
-        value = self.values.get(name)
-        written = isinstance(value, str) and (_DAY.fullmatch(value) or _INSTANT.fullmatch(value))
-        if isinstance(value, str) and written and int(value[:4]) >= YEARS.stop:
-            return None
-        return self.optional_moment(name)
-
-    def optional_day(self, name: str) -> date | None:
-        """A calendar day; of an instant the day as it was written, in the offset it was written with."""
-        value = self.values.get(name)
-        if value is None:
-            return None
-        if isinstance(value, str) and (_DAY.fullmatch(value) or _INSTANT.fullmatch(value)):
-            try:
-                day = date.fromisoformat(value[:10])
-            except ValueError:
-                day = date.min
-            if day.year in YEARS:
-                return day
-        raise self.bad(name, "a day of our time such as 2026-11-23")
-
-    def optional_span(self, name: str) -> tuple[datetime, datetime] | None:
-        inside = self.optional_inside(name)
-        if inside is None:
-            return None
-        begin, end = inside.instant("from"), inside.instant("to")
-        if end <= begin:
-            raise self.bad(name, "a span whose `to` lies after its `from`")
-        return begin, end
-
-    def identifier(self, name: str) -> str:
-        value = self.optional_identifier(name)
-        if value is None:
-            raise self.missing(name)
-        return value
-
-    def instant(self, name: str) -> datetime:
-        value = self.optional_instant(name)
-        if value is None:
-            raise self.missing(name)
-        return value
-
-    def moment(self, name: str) -> Moment:
-        value = self.optional_moment(name)
-        if value is None:
-            raise self.missing(name)
-        return value
-
-    def day(self, name: str) -> date:
-        value = self.optional_day(name)
-        if value is None:
-            raise self.missing(name)
-        return value
-
-    def decimal(self, name: str) -> Decimal:
-        value = self.optional_decimal(name)
-        if value is None:
-            raise self.missing(name)
-        return value
-
-
-def _opened(f: _Fields, at: datetime) -> AccountOpened:
-    who = f.optional_inside("customer") or _Fields({}, "", f.heading)
+def _opened(f: Fields, at: datetime) -> AccountOpened:
+    who = f.optional_inside("customer") or Fields({}, "", f.heading)
     contact = Contact(*(who.optional_text(name) for name in ("name", "phone", "email", "language")))
     return AccountOpened(
         f.identifier("service_point"),
@@ -330,7 +139,7 @@ def _opened(f: _Fields, at: datetime) -> AccountOpened:
     )
 
 
-def _closed(f: _Fields, at: datetime) -> AccountClosed:
+def _closed(f: Fields, at: datetime) -> AccountClosed:
     return AccountClosed(
         f.optional_identifier("service_point"),
         f.day("effective_date"),
@@ -339,7 +148,7 @@ def _closed(f: _Fields, at: datetime) -> AccountClosed:
     )
 
 
-def _delinquent(f: _Fields, at: datetime) -> Delinquent:
+def _delinquent(f: Fields, at: datetime) -> Delinquent:
     amount, stage = f.optional_money("amount_due"), f.identifier("stage")
     if amount is None:
         raise f.missing("amount_due")
@@ -357,7 +166,7 @@ def _delinquent(f: _Fields, at: datetime) -> Delinquent:
     )
 
 
-def _cut_list(f: _Fields) -> CutList | None:
+def _cut_list(f: Fields) -> CutList | None:
     if not isinstance(f.values.get("cut_list"), dict):
         name = f.optional_identifier("cut_list")
         return None if name is None else CutList(name)
@@ -365,11 +174,11 @@ def _cut_list(f: _Fields) -> CutList | None:
     return CutList(inside.identifier("id"), inside.optional_instant("sent_at"))
 
 
-def _notice(f: _Fields) -> Notice:
+def _notice(f: Fields) -> Notice:
     return Notice(f.identifier("channel"), f.moment("sent_at"))
 
 
-def _payment(f: _Fields, at: datetime) -> Payment:
+def _payment(f: Fields, at: datetime) -> Payment:
     payment = Payment(
         f.optional_identifier("payment"),
         f.optional_money("amount"),
@@ -383,7 +192,7 @@ def _payment(f: _Fields, at: datetime) -> Payment:
     return payment
 
 
-def _reversed(f: _Fields, at: datetime) -> PaymentReversed:
+def _reversed(f: Fields, at: datetime) -> PaymentReversed:
     return PaymentReversed(
         f.optional_identifier("payment"),
         f.optional_money("amount"),
@@ -392,12 +201,12 @@ def _reversed(f: _Fields, at: datetime) -> PaymentReversed:
     )
 
 
-def _doubted(disputed: bool) -> Callable[[_Fields, datetime], ReadingDoubted]:
-    def reader(f: _Fields, at: datetime) -> ReadingDoubted:
+def _doubted(disputed: bool) -> Callable[[Fields, datetime], ReadingDoubted]:
+    def reader(f: Fields, at: datetime) -> ReadingDoubted:
         place, meter = f.optional_identifier("service_point"), f.optional_identifier("meter")
         if place is None and meter is None:
             raise f.missing("service_point")
-        reading = f.optional_inside("reading") or _Fields({}, "", f.heading)
+        reading = f.optional_inside("reading") or Fields({}, "", f.heading)
         return ReadingDoubted(
             disputed,
             place,
@@ -411,14 +220,14 @@ def _doubted(disputed: bool) -> Callable[[_Fields, datetime], ReadingDoubted]:
     return reader
 
 
-def _exchange(f: _Fields, at: datetime) -> ExchangeDue:
+def _exchange(f: Fields, at: datetime) -> ExchangeDue:
     place, meter = f.optional_identifier("service_point"), f.optional_identifier("meter")
     if place is None and meter is None:
         raise f.missing("service_point")
     return ExchangeDue(place, meter, f.optional_text("reason"))
 
 
-def _requested(f: _Fields, at: datetime) -> ServiceRequested:
+def _requested(f: Fields, at: datetime) -> ServiceRequested:
     place, position = f.optional_identifier("service_point"), _position(f)
     if place is None and position is None and f.optional_identifier("account") is None:
         raise f.missing("service_point")
@@ -427,7 +236,7 @@ def _requested(f: _Fields, at: datetime) -> ServiceRequested:
     )
 
 
-def _position(f: _Fields) -> tuple[float, float] | None:
+def _position(f: Fields) -> tuple[float, float] | None:
     """`{lon, lat}`, or a GeoJSON point."""
     inside = f.optional_inside("position")
     if inside is None:
@@ -441,12 +250,12 @@ def _position(f: _Fields) -> tuple[float, float] | None:
     raise f.bad("position", "an object with lon and lat in degrees")
 
 
-def _cancelled(f: _Fields, at: datetime) -> ServiceCancelled:
+def _cancelled(f: Fields, at: datetime) -> ServiceCancelled:
     f.identifier("reference")
     return ServiceCancelled(f.optional_text("reason"))
 
 
-def _billed(f: _Fields, at: datetime) -> ConsumptionBilled:
+def _billed(f: Fields, at: datetime) -> ConsumptionBilled:
     volume = f.decimal("volume")
     if volume < 0:
         raise f.bad("volume", "a volume from 0; a credit is a bill that replaces another")
@@ -464,14 +273,14 @@ def _billed(f: _Fields, at: datetime) -> ConsumptionBilled:
     )
 
 
-def _charge(posted: bool) -> Callable[[_Fields, datetime], ChargeAnswer]:
-    def reader(f: _Fields, at: datetime) -> ChargeAnswer:
+def _charge(posted: bool) -> Callable[[Fields, datetime], ChargeAnswer]:
+    def reader(f: Fields, at: datetime) -> ChargeAnswer:
         return ChargeAnswer(f.identifier("charge"), posted, f.optional_text("invoice"), f.optional_text("reason"))
 
     return reader
 
 
-READERS: dict[str, Callable[[_Fields, datetime], EventData]] = {
+READERS: dict[str, Callable[[Fields, datetime], EventData]] = {
     "account.opened": _opened,
     "account.closed": _closed,
     "account.delinquent": _delinquent,
