@@ -249,3 +249,37 @@ def test_a_service_points_use_goes_on_from_meter_to_meter(session: Session) -> N
         roll_up(session, ZoneInfo("UTC"))
     with pytest.raises(NotFound):
         usage.of_service_point(session, "Q", begins=START, ends=noon, step="day", zone=NEW_YORK)
+
+
+def test_readings_that_keep_coming_are_waited_for_but_not_for_ever(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, done, pace = [0.0], [], rollups.Pace(NEW_YORK)
+    monkeypatch.setattr(rollups.time, "monotonic", lambda: now[0])
+    meter = register(session)
+    for hour in range(40):
+        store(session, meter, [(START + timedelta(hours=hour), Decimal(hour), "good")])
+        done.append(bool(pace.round(session)))
+        now[0] += rollups.LOOK_S
+    # looked twice a second, over twenty seconds without a pause
+    assert done.count(True) == 3
+    # a pause of one look is enough
+    store(session, meter, [(START + timedelta(hours=40), Decimal(40), "good")])
+    assert [bool(pace.round(session)) for _ in range(3)] == [False, True, False]
+
+
+def test_many_notes_are_not_waited_for(session: Session) -> None:
+    meter, pace = register(session), rollups.Pace(NEW_YORK)
+    for hour in range(rollups.NOTES):
+        store(session, meter, [(START + timedelta(hours=hour), Decimal(hour), "good")])
+    assert pace.round(session)
+
+
+def test_what_a_round_puts_back_is_done_at_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollups, "REGISTER_DAYS", 4)
+    pace = rollups.Pace(NEW_YORK)
+    for number in range(5):
+        store(session, register(session, f"M{number}"), [(START, Decimal(1), "good")])
+    rounds = [pace.round(session) for _ in range(6)]
+    assert rounds[0] == 0 and all(rounds[1:4]) and rounds[-1] == 0
+    assert session.execute(text("SELECT count(*) FROM consumption_due")).scalar_one() == 0
