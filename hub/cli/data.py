@@ -40,9 +40,24 @@ def restore_archive(file: Annotated[Path, typer.Argument(help="A Parquet file fr
 
     Example: curbstop archive restore .curbstop/archive/reading_2024_01.parquet
     """
-    with command_database(load()) as database:
-        rows = retention.restore(database, file)
-    typer.echo(f"Brought {rows:,} rows back from {file}. Consumption is rolled up anew by the worker.")
+    settings = load()
+    with command_database(settings) as database:
+        found = retention.restore(database, file, _show_restored if sys.stderr.isatty() else None)
+    what = found.table.replace("_", " ") + "s"
+    months = ", ".join(f"{month:%Y-%m}" for month in found.months)
+    typer.echo(f"Brought {found.new:,} of {found.rows:,} {what} of {months} back; the others were there already.")
+    if found.table == "reading":
+        typer.echo("Consumption is rolled up anew by the worker.")
+    name = f"retention_{found.table}_months"
+    if (kept := getattr(settings, name)) is not None:
+        typer.echo(
+            f"CURBSTOP_{name.upper()} is {kept}: what is older leaves again within the hour. Raise it, or leave it"
+            " unset, for as long as you need the month."
+        )
+
+
+def _show_restored(done: int, total: int) -> None:
+    typer.echo(f"\r  {done:,} of {total:,} rows read".ljust(60), err=True, nl=done == total)
 
 
 def _command(kind: str) -> Callable[[Path], None]:

@@ -7,7 +7,7 @@ read by DuckDB, pandas, Spark and the like; `restore` brings a file back.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -28,6 +28,17 @@ from hub.settings import Settings
 log = structlog.get_logger()
 LEAVING = "_leaving"
 Connection = psycopg.Connection[tuple[Any, ...]]
+# Told how many rows are read, and how many there are.
+Progress = Callable[[int, int], None]
+
+
+class Restored(NamedTuple):
+    """What a file brought: its table, its rows, how many of them were not there, and the months they are of."""
+
+    table: str
+    rows: int
+    new: int
+    months: list[date]
 
 
 class _Layout(NamedTuple):
@@ -233,11 +244,14 @@ def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
 
 
-def restore(database: Database, path: Path) -> int:
-    """Bring the readings or raw messages of an archive back; the number of rows that were not there. Raises BadInput.
+def restore(database: Database, path: Path, progress: Progress | None = None) -> Restored:
+    """Bring the readings or raw messages of an archive back. Raises BadInput.
 
-    What they contribute to consumption is rolled up again.
+    Readings find their meter by serial and register, so a file also fits a database that was built anew. What they
+    contribute to consumption is rolled up again.
     """
+    if not path.is_file():
+        raise BadInput(f"There is no file {path}.", field="file", remedy="Archives lie in the folder `archive`.")
     try:
         with _duckdb() as duck:
             described = duck.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
@@ -251,6 +265,7 @@ def restore(database: Database, path: Path) -> int:
     with _duckdb() as duck:
         months = duck.execute(f"SELECT DISTINCT date_trunc('month', {at})::DATE FROM read_parquet(?)", [str(path)])  # noqa: S608
         wanted: list[date] = [row[0] for row in months.fetchall()]
+        total = duck.execute("SELECT count(*) FROM read_parquet(?)", [str(path)]).fetchone()
     with database.raw() as connection:
         connection.execute("SET LOCAL statement_timeout = 0")
         partitions.ensure(connection, table, wanted)  # type: ignore[arg-type]
@@ -258,23 +273,51 @@ def restore(database: Database, path: Path) -> int:
             "DELETE FROM archived_month WHERE table_name = %s AND month = ANY(%s) AND dropped_at IS NOT NULL",
             [table, wanted],
         )
-        return _read_back(connection, table, path)
+        rows = total[0] if total else 0
+        return Restored(table, rows, _read_back(connection, table, path, rows, progress), sorted(wanted))
 
 
-def _read_back(connection: Connection, table: str, path: Path) -> int:
+def _read_back(connection: Connection, table: str, path: Path, total: int, progress: Progress | None) -> int:
     names = [name for name, _, _ in _LAYOUTS[table].columns if name not in _ONLY_IN_FILES]
     connection.execute(f"CREATE TEMP TABLE restored ON COMMIT DROP AS SELECT * FROM {table} WITH NO DATA")  # noqa: S608
     if table == "reading":
         connection.execute("ALTER TABLE restored ALTER COLUMN flags TYPE text")
+        connection.execute("ALTER TABLE restored ADD serial text, ADD register text")
+    named = [*names, "serial", "register"] if table == "reading" else names
     with _duckdb() as duck, connection.cursor() as cursor:
         # instants as text: DuckDB hands them over by way of a library that the hub has no other use for
-        shown = ", ".join(f"{name}::VARCHAR" if name in _INSTANTS else _EXACT.get(name, name) for name in names)
+        shown = ", ".join(f"{name}::VARCHAR" if name in _INSTANTS else _EXACT.get(name, name) for name in named)
         duck.execute(f"SELECT {shown} FROM read_parquet(?)", [str(path)])  # noqa: S608
-        with cursor.copy(f"COPY restored ({', '.join(names)}) FROM STDIN") as copy:
+        with cursor.copy(f"COPY restored ({', '.join(named)}) FROM STDIN") as copy:
+            done = 0
             while rows := duck.fetchmany(10_000):
                 for row in rows:
                     copy.write_row(row)
+                done += len(rows)
+                if progress:
+                    progress(done, total)
+        if table == "reading":
+            _find_meters(connection)
         shown = ", ".join("string_to_array(flags, E'\\x1f')" if name == "flags" else name for name in names)
         return cursor.execute(
             f"INSERT INTO {table} ({', '.join(names)}) SELECT {shown} FROM restored ON CONFLICT DO NOTHING"  # noqa: S608
         ).rowcount
+
+
+def _find_meters(connection: Connection) -> None:
+    """Give restored readings the ids that their meters have here. Raises BadInput for meters there are none of."""
+    missing = connection.execute(
+        "SELECT DISTINCT serial, register FROM restored r WHERE NOT EXISTS (SELECT FROM meter m"
+        " WHERE m.serial = r.serial AND m.register = r.register) ORDER BY 1, 2"
+    ).fetchall()
+    if missing:
+        shown = ", ".join(f"{serial} ({register})" for serial, register in missing[:5])
+        raise BadInput(
+            f"The file has readings of {len(missing)} registers that are not known: {shown}.",
+            field="file",
+            remedy="Import their meters first.",
+        )
+    connection.execute(
+        "UPDATE restored r SET meter_id = m.id FROM meter m WHERE m.serial = r.serial AND m.register = r.register"
+        " AND m.id <> r.meter_id"
+    )

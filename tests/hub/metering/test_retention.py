@@ -1,6 +1,6 @@
 """Months that leave the database: nothing goes unless the settings say so, and only what the file truly holds."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -97,7 +97,7 @@ def test_old_months_are_archived_proven_dropped_and_brought_back(filled: Databas
     _roll_up(filled)
     assert days(filled)[:59] == used[:59]
     for path in sorted(tmp_path.iterdir()):
-        assert retention.restore(filled, path) > 0
+        assert retention.restore(filled, path).new > 0
     with filled.raw() as connection:
         connection.execute("DELETE FROM reading WHERE source = 'mqtt:test'")
         connection.execute("DELETE FROM raw_message WHERE source = 'mqtt:test'")
@@ -120,7 +120,27 @@ def test_a_file_that_is_not_what_the_table_was_drops_nothing(
     assert retention.run(filled, policy) == 2
 
 
+def test_a_month_finds_its_meters_in_a_database_built_anew(filled: Database, tmp_path: Path) -> None:
+    retention.run(filled, settings(tmp_path, retention_reading_months=2))
+    before = duckdb.sql(f"SELECT count(*) FROM '{tmp_path}/reading_2026_01.parquet'").fetchall()
+    (here,) = table(filled, "SELECT id FROM meter WHERE serial = 'M1'")[0]
+    with filled.raw() as connection:
+        connection.execute("UPDATE meter SET serial = 'M0' WHERE serial = 'M1'")
+    with pytest.raises(BadInput, match=r"M1 \(volume\)"):
+        retention.restore(filled, tmp_path / "reading_2026_01.parquet")
+    with filled.raw() as connection:
+        connection.execute("INSERT INTO meter (serial, register, unit) VALUES ('M1', 'volume', 'gal')")
+    told: list[tuple[int, int]] = []
+    back = retention.restore(filled, tmp_path / "reading_2026_01.parquet", lambda *at: told.append(at))
+    assert (back.new, back.months, told[-1]) == (before[0][0], [date(2026, 1, 1)], (back.rows, back.rows))
+    ids = table(filled, "SELECT DISTINCT meter_id FROM reading WHERE measured_at < '2026-02-01'")
+    assert len(ids) == 1 and ids != [(here,)]
+    assert retention.restore(filled, tmp_path / "reading_2026_01.parquet").new == 0
+
+
 def test_what_is_no_archive_is_refused(database: Database, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="There is no file"):
+        retention.restore(database, tmp_path / "reading_*.parquet")
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     with pytest.raises(BadInput):
         retention.restore(database, tmp_path / "x.parquet")
