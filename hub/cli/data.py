@@ -45,7 +45,8 @@ def restore_archive(file: Annotated[Path, typer.Argument(help="A Parquet file fr
         found = retention.restore(database, file, _show_restored if sys.stderr.isatty() else None)
     what = found.table.replace("_", " ") + "s"
     months = ", ".join(f"{month:%Y-%m}" for month in found.months)
-    typer.echo(f"Brought {found.new:,} of {found.rows:,} {what} of {months} back; the others were there already.")
+    others = "" if found.new == found.rows else "; the others were there already"
+    typer.echo(f"Brought {found.new:,} of {found.rows:,} {what} of {months} back{others}.")
     if found.table == "reading":
         typer.echo("Consumption is rolled up anew by the worker.")
     name = f"retention_{found.table}_months"

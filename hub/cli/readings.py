@@ -91,6 +91,9 @@ def _show(done: int, total: int) -> None:
 
 
 def _tell(outcome: replays.Outcome, dry_run: bool) -> None:
+    if not outcome.messages:
+        typer.echo("No kept message is of that kind.")
+        return
     head = "Nothing was changed; it would be so:" if dry_run else "Done:"
     typer.echo(f"{head} {outcome.messages:,} messages read again, {outcome.settled:,} quarantine entries settled.")
     for name, meaning in MEANINGS:

@@ -136,6 +136,10 @@ def test_messages_are_chosen_by_arrival_and_progress_is_told(live: Live, http: h
     assert replays.run(live.database, Chosen(device="nobody\x00"), by="test").messages == 0
 
 
+def test_nothing_to_read_is_said(command: Command) -> None:
+    assert "No kept message is of that kind." in command("--device", "nobody")
+
+
 def test_what_cannot_be_meant_is_refused(command: Command) -> None:
     for words, part in (
         ([], "which messages"),
