@@ -80,7 +80,7 @@ def open_message(adapter_name: str | None, topic: str, payload: bytes, *, max_by
     try:
         envelopes = adapter.read(topic, payload)
         # our own JSON refuses such texts itself, by the name of their field
-        if adapter.name != "plain" and _DOUBTFUL.search(payload):
+        if adapter.name != "plain" and (b"\\u" in payload or b"\0" in payload) and _DOUBTFUL.search(payload):
             for envelope in envelopes:
                 _clean(envelope)
         for envelope in envelopes:
