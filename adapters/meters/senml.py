@@ -25,7 +25,7 @@ from adapters.contracts import (
     MeterReading,
     Refused,
 )
-from adapters.meters import mapping
+from adapters.meters import mapping, volume_names
 from adapters.units import canonical
 
 _RELATIVE = 2**28
@@ -113,10 +113,12 @@ def _split(name: str) -> tuple[str | None, str | None, str | None]:
     return device or None, None, name[len(device) :].strip("/:")[:80] or None
 
 
-def _register(record: _Record, resource: str | None) -> tuple[str, str] | None:
+def _register(record: _Record, resource: str | None, channel: str | None) -> tuple[str, str] | None:
     """(register, unit) of a record that counts water, else None."""
     if resource == "4":
         return PULSE_COUNT, "count"
+    if resource is None and channel is not None and volume_names.says_no_register(channel):
+        return None
     unit = canonical(record.unit) if record.unit else "m3" if resource == "1" else None
     return (VOLUME, unit) if unit is not None and resource in (None, "1") else None
 
@@ -141,7 +143,7 @@ def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
         device = named or envelope.device
         if resource in _ALARMS and record.boolean:
             alarms.append(_ALARMS[resource])
-        kind = _register(record, resource)
+        kind = _register(record, resource, channel)
         if record.value is None or kind is None:
             continue
         try:

@@ -132,6 +132,8 @@ def _kind(name: str, unit: str | None, declared: Mapping[str, Any]) -> tuple[str
         return str(entry.get("register") or VOLUME), entry.get("unit") or unit
     named = volume_names.stated(name.rpartition("/")[2])
     if canonical(unit) is not None:
+        if volume_names.says_no_register(name):
+            return None
         return (named[0] if named else VOLUME_REVERSE if volume_names.says_reverse(name) else VOLUME), unit
     return named
 

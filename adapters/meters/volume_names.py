@@ -46,6 +46,12 @@ _OTHER = frozenset({
 # A word before the unit that makes it another one: which of them counts, no name settles.
 _SCALES = frozenset({"kilo", "hundred", "hundreds", "thousand", "thousands", "million", "millions", "mega", "hecto",
                      "deca", "deci", "centi", "milli", "tens", "tenths", "imperial", "imp", "uk", "x"})  # fmt: skip
+# Words that make a volume no register even where its unit stands beside it: use of some time, a bound, another medium.
+_NO_REGISTER = frozenset({
+    "max", "min", "avg", "average", "rate", "daily", "day", "hourly", "hour", "weekly", "week", "monthly", "month",
+    "yearly", "year", "today", "yesterday", "last", "previous", "prev", "delta", "interval", "increment", "period",
+    "target", "limit", "threshold", "tank", "per", "batch", "capacity", "net", "energy", "gas", "rain",
+})  # fmt: skip
 _PULSES = frozenset({"pulses", "pulsecount", "pulsecounter", "totalpulse", "totalpulses", "pulsetotal"})
 _INNER_IN_ORDER = ("decoded", "data", "payload", "measurements", "water")
 _INNER = frozenset(_INNER_IN_ORDER)
@@ -109,6 +115,11 @@ def _unit_in(name: str, words: tuple[str, ...]) -> str | None:
 def says_reverse(name: str) -> bool:
     """Whether a name speaks of water that flowed back."""
     return bool(_REVERSE & set(_said_by(name[:200]).words))
+
+
+def says_no_register(name: str) -> bool:
+    """Whether a name speaks of a volume that is no register (a day's use, a limit, a tank)."""
+    return bool(_NO_REGISTER & set(_said_by(name[:200]).words))
 
 
 def stated(name: str) -> tuple[str, str] | None:
