@@ -8,7 +8,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from hub.api import reading_shapes
 from hub.auth import Principal
-from hub.errors import BadInput
 from hub.metering import exchanges, lookups, network, revisions, usage
 from hub.web import Config, Json, Tx, allow
 from hub.work import meter_exchanges
@@ -85,8 +84,7 @@ def get_meter_consumption(
     step: str = "day",
 ) -> Json:
     """Consumption by hour, local day or local month, with what is missing or estimated marked."""
-    begins, ends = (reading_shapes.moment(value, name, config.zone) for value, name in ((from_, "from"), (to, "to")))
-    assert begins is not None and ends is not None
+    begins, ends = reading_shapes.period(from_, to, config.zone)
     named = reading_shapes.step_named(step)
     used, events = usage.of_meter(session, serial, begins=begins, ends=ends, step=named, zone=config.zone)
     return Json({"meter": serial} | reading_shapes.consumption(used, events, step, begins, ends))
@@ -105,10 +103,7 @@ def get_register_curve(
 
     `points` are [instant, value, quality, flags], oldest first.
     """
-    begins, ends = (reading_shapes.moment(value, name, config.zone) for value, name in ((from_, "from"), (to, "to")))
-    assert begins is not None and ends is not None
-    if ends <= begins:
-        raise BadInput("The time must end after it begins.", field="to")
+    begins, ends = reading_shapes.period(from_, to, config.zone)
     return Json(
         {"meter": serial, "from": begins, "to": ends, "items": lookups.register_curve(session, serial, begins, ends)}
     )
@@ -243,9 +238,6 @@ def get_meter_completeness(
     who: Principal = allow(*READERS),
 ) -> Json:
     """Readings per local day and register, beside what a usual day brings."""
-    begins, ends = (reading_shapes.moment(value, name, config.zone) for value, name in ((from_, "from"), (to, "to")))
-    assert begins is not None and ends is not None
-    if ends <= begins:
-        raise BadInput("The time must end after it begins.", field="to")
+    begins, ends = reading_shapes.period(from_, to, config.zone)
     days = network.completeness(session, serial, begins, ends, config.time_zone)
     return Json({"meter": serial, "from": begins, "to": ends, "items": days, "next_cursor": None})

@@ -160,6 +160,17 @@ def moment(value: str | None, name: str, zone: ZoneInfo) -> datetime | None:
     raise BadInput(f"{name} is neither a day nor a time.", field=name, value=value[:60], remedy="Write 2026-05-04.")
 
 
+def period(begins: str, ends: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """The instants of [from, to) as a question gives them, each as of `moment`. Raises BadInput."""
+    first, last = moment(begins, "from", zone), moment(ends, "to", zone)
+    assert first is not None and last is not None
+    if last <= first:
+        raise BadInput(
+            "The time must end after it begins.", field="to", value=ends[:60], remedy="`to` is not included."
+        )
+    return first, last
+
+
 def consumption(
     used: Sequence[Used], events: Sequence[Event], step: str, begins: datetime, ends: datetime
 ) -> dict[str, Any]:

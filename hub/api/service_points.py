@@ -28,8 +28,7 @@ def get_service_point_consumption(
     step: str = "day",
 ) -> Json:
     """What the place used by hour, local day or local month, from meter to meter as they were exchanged."""
-    begins, ends = (reading_shapes.moment(value, name, config.zone) for value, name in ((from_, "from"), (to, "to")))
-    assert begins is not None and ends is not None
+    begins, ends = reading_shapes.period(from_, to, config.zone)
     id, named = storable_text(id), reading_shapes.step_named(step)
     used, events, meters = usage.of_service_point(session, id, begins=begins, ends=ends, step=named, zone=config.zone)
     return Json({"service_point": id, "meters": meters} | reading_shapes.consumption(used, events, step, begins, ends))
