@@ -1,8 +1,34 @@
 -- Consumption per zone from registers and bills, each point and period from exactly one of the two.
 --
 -- A point's source is its bills, unless its registers cover the window by actual readings for more than a day longer, or
--- a tenth of a short window (no bill yet, or an estimated one). Bills and read-to-read volumes are spread evenly over their time.
-, metered AS (
+-- a tenth of a short window (no bill yet, or an estimated one). Bills and read-to-read volumes are spread evenly over
+-- their time. A meter of which no counting register was read is taken by the volumes of its intervals, if it reports any.
+, by_interval AS MATERIALIZED (
+    SELECT i.serial, p.zone, p.service_point, m.purpose <> 'revenue' AS unbilled, r.m3, r.intervals * r.step_s AS covered_s,
+           t.expected_s
+    FROM member p
+    JOIN meter_installation i ON i.service_point = p.service_point
+        AND i.installed_at < p.upper AND coalesce(i.removed_at, 'infinity') > p.lower
+    JOIN meter m ON m.serial = i.serial AND m.register = 'volume_interval' AND m.purpose IN ('revenue', 'unbilled', 'fire')
+    CROSS JOIN LATERAL (
+        SELECT lower, upper, extract(epoch FROM upper - lower)::float8 AS expected_s
+        FROM (VALUES (greatest(i.installed_at, p.lower), least(coalesce(i.removed_at, 'infinity'), p.upper))) b (lower, upper)
+    ) t
+    CROSS JOIN LATERAL (
+        SELECT sum(value_m3)::float8 AS m3, count(*) AS intervals,
+               -- the length most intervals have: gaps do not count as measured
+               (mode() WITHIN GROUP (ORDER BY length_s))::float8 AS step_s
+        FROM (
+            SELECT value_m3, extract(epoch FROM measured_at - lag(measured_at) OVER (ORDER BY measured_at)) AS length_s
+            FROM reading WHERE meter_id = m.id AND measured_at > t.lower AND measured_at <= t.upper
+                AND value_m3 IS NOT NULL AND quality IN ('good', 'suspect')
+        ) q
+    ) r
+    WHERE r.step_s > 0 AND NOT EXISTS (
+        SELECT FROM span s JOIN register_volume v USING (span_id) WHERE s.serial = i.serial AND v.covered_s > 0
+    )
+),
+counted AS (
     SELECT s.zone, s.service_point, s.purpose <> 'revenue' AS unbilled,
            sum(s.sign * coalesce(r.volume_m3, 0)) AS m3,
            sum(s.sign * coalesce(t.tail_m3, 0)) AS extrapolated_m3,
@@ -16,6 +42,21 @@
         SELECT CASE WHEN s.open_ended AND r.newest_at < s.upper AND r.recent_m3_per_s > 0
                     THEN r.recent_m3_per_s * extract(epoch FROM s.upper - greatest(r.newest_at, s.lower)) END AS tail_m3
     ) t
+    WHERE NOT EXISTS (SELECT FROM by_interval u WHERE u.serial = s.serial AND u.zone = s.zone)
+    GROUP BY 1, 2, 3
+),
+metered AS (
+    SELECT zone, service_point, unbilled, sum(m3) AS m3, sum(extrapolated_m3) AS extrapolated_m3,
+           sum(straddling_m3) AS straddling_m3, sum(covered_s) AS covered_s, sum(expected_s) AS expected_s,
+           sum(breaks) AS breaks
+    FROM (
+        SELECT * FROM counted
+        UNION ALL
+        -- hours that are missing are taken for what the others use on average
+        SELECT zone, service_point, unbilled, m3, m3 / covered_s * greatest(0, expected_s - covered_s), 0,
+               least(covered_s, expected_s), expected_s, 0
+        FROM by_interval
+    ) b
     GROUP BY 1, 2, 3
 ),
 bill AS (

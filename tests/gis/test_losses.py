@@ -387,6 +387,24 @@ def test_billed_without_a_meter(town: Town) -> None:
     assert (inputs.billed_metered, inputs.billed_unmetered) == pytest.approx((600, 15 + 0.1 * DAYS))
 
 
+def test_customers_whose_meters_tell_intervals_alone(town: Town) -> None:
+    town.flows()
+    town.read("C1,2026-01-01,0", "C1,2026-02-01,31", "C2,2026-01-01,0", "C2,2026-02-01,62")
+    town.add("service-points", "id,address,lon,lat", "P3,d,0.7,0.5")
+    town.add("meters", "serial,service_point,unit,register", "I,P3,m3,volume_interval", "C1,P1,m3,volume_interval")
+    start = JANUARY[0].astimezone(UTC)
+    hours = [start + timedelta(hours=hour + 1) for hour in range(DAYS * 24)]
+    # C1 counts too, and its intervals say nothing new; I misses the last day and an hour before
+    rows = [f"C1,volume_interval,{at.isoformat()},9" for at in hours[:50]]
+    rows += [f"I,volume_interval,{at.isoformat()},0.5" for at in hours[:-24] if at != hours[100]]
+    town.add("readings", "meter,register,read_at,value", *rows)
+    use = town.losses("A")["A"].consumption
+    assert use.billed_m3 == pytest.approx(31 + 62 + 0.5 * DAYS * 24)
+    assert use.extrapolated_m3 == pytest.approx(0.5 * 25)
+    assert use.points_from_registers == 3
+    assert use.covered_s == pytest.approx((3 * DAYS * 24 - 25) * 3600)
+
+
 def test_assessed_by_the_days_somebody_lived_there(town: Town) -> None:
     town.flows()
     town.add("service-points", "id,address,lon,lat", "P3,d,0.7,0.5", "P4,e,0.8,0.5")
