@@ -227,10 +227,21 @@ def number(value: Any, name: str = "value") -> Decimal:
     return found
 
 
+def _local(shown: datetime, zone: str, again: bool) -> datetime:
+    """The instant at which clocks in `zone` show that; ValueError where they never do."""
+    clock = ZoneInfo(zone)
+    found = shown.replace(tzinfo=clock, fold=again).astimezone(UTC)
+    if found.astimezone(clock).replace(tzinfo=None, fold=0) != shown:
+        # that clock runs in another zone, or on standard time all year: every other time of its would be wrong as well
+        raise ValueError(f"clocks in {zone} never showed {shown}")
+    return found
+
+
 def instant(value: Any, name: str = "time", *, zone: str | None = None, again: bool = False) -> datetime | None:
     """An aware UTC datetime from ISO 8601 text; None when it is local time and no `zone` says where.
 
-    In the hour that the clock shows twice in autumn a local time is the first one, or the second when said `again`.
+    In the hour that the clock shows twice in autumn a local time is the first one, or the second when said `again`; one
+    of the hour that is left out in spring is no possible time.
     Raises Malformed bad_time for text that is no time. Fractions beyond the microsecond are cut.
     """
     if not isinstance(value, str) or not _ISO.fullmatch(value.strip()):
@@ -240,7 +251,7 @@ def instant(value: Any, name: str = "time", *, zone: str | None = None, again: b
         if found.tzinfo is UTC:
             return found
         if found.tzinfo is None:
-            return None if zone is None else found.replace(tzinfo=ZoneInfo(zone), fold=again).astimezone(UTC)
+            return None if zone is None else _local(found, zone, again)
         return found.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise Malformed("bad_time", f"{name} is no possible time: {error}") from None

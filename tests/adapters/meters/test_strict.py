@@ -108,6 +108,18 @@ def test_local_time_needs_a_zone() -> None:
     assert strict.instant("2024-07-01 00:59", zone="America/New_York") == datetime(2024, 7, 1, 4, 59, tzinfo=UTC)
 
 
+def test_local_times_where_clocks_are_changed() -> None:
+    chicago = "America/Chicago"
+    assert strict.instant("2026-11-01T01:30", zone=chicago) == datetime(2026, 11, 1, 6, 30, tzinfo=UTC)
+    assert strict.instant("2026-11-01T01:30", zone=chicago, again=True) == datetime(2026, 11, 1, 7, 30, tzinfo=UTC)
+    assert strict.instant("2026-03-08T03:00", zone=chicago) == datetime(2026, 3, 8, 8, 0, tzinfo=UTC)
+    assert strict.instant("2026-07-01T12:00", zone=chicago, again=True) == datetime(2026, 7, 1, 17, 0, tzinfo=UTC)
+    for never in ("2026-03-08T02:00", "2026-03-08T02:59:59.9"):
+        with pytest.raises(Malformed) as refused:
+            strict.instant(never, zone=chicago)
+        assert (refused.value.reason, "never showed" in refused.value.detail) == ("bad_time", True)
+
+
 @pytest.mark.parametrize(
     "value",
     ["2024-02-30T00:00:00Z", "0001-01-01T00:00:00+23:00", "20240101T000000Z", "@0.01s", "", None, 5, "2000-00-00"],
