@@ -169,6 +169,7 @@ class Period:
                 continue
             into_own_zone = 1 if flow.direction == "in" else -1
             flow.sign = into_own_zone if here else -into_own_zone
+            flow.rest_of = self._around(flow.zone, lower, upper) if flow.to_zone is None else None
             crossing.append(_copied(flow))
         return crossing
 
@@ -178,13 +179,16 @@ class Period:
         It is not when a zone between the two, or `code` itself, has such a meter of its own: then the unnamed outside
         is the rest of that zone.
         """
+        around = self._around(meter_zone, lower, upper)
+        return around is None or (code is not None and code != around and code in self.leaves(around))
+
+    def _around(self, zone: str, lower: datetime, upper: datetime) -> str | None:
+        """The smallest zone around `zone` that has a meter of its own towards an unnamed outside."""
         own = {flow.zone for flow in self._read_flows(lower, upper) if flow.to_zone is None}
-        at: str | None = meter_zone
-        while at is not None and at != code:
+        at = self.zones[zone].parent
+        while at is not None and at not in own:
             at = self.zones[at].parent
-            if at in own:
-                return False
-        return True
+        return at
 
     def _read_flows(self, lower: datetime, upper: datetime) -> list[Flow]:
         key = (lower, upper)

@@ -56,7 +56,10 @@ class Assumptions:
 
 @dataclass(slots=True)
 class Flow:
-    """One meter at the edge of a zone, over a window. `sign` is +1 when its water enters the zone balanced."""
+    """One meter at the edge of a zone, over a window. `sign` is +1 when its water enters the zone balanced.
+
+    `rest_of` is the zone around its own whose remaining ground lies on the far side of a meter without `to_zone`.
+    """
 
     serial: str
     zone: str
@@ -72,13 +75,20 @@ class Flow:
     first_at: datetime | None
     last_at: datetime | None
     sign: int = 1
+    rest_of: str | None = None
+
+    @property
+    def other_zone(self) -> str | None:
+        """The zone on the far side, seen from the zone balanced; None for the outside."""
+        its_own_side = (self.sign > 0) == (self.direction == "in")
+        return (self.to_zone or self.rest_of) if its_own_side else self.zone
 
     @property
     def kind(self) -> str:
         """What it is in the balance: `own` sources, `imported`, `exported`, or a transfer from or to another zone."""
         if self.purpose in ("import", "export"):
             return "imported" if self.sign > 0 else "exported"
-        if self.to_zone is None:
+        if self.other_zone is None:
             return "own" if self.sign > 0 else "exported"
         return "transfer_in" if self.sign > 0 else "transfer_out"
 

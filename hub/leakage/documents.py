@@ -166,7 +166,7 @@ def _flows(loss: ZoneLoss) -> list[dict[str, Any]]:
             "meter": flow.serial,
             "direction": "in" if flow.sign > 0 else "out",
             "kind": flow.kind,
-            "other_zone": flow.to_zone if flow.zone == loss.zone else flow.zone if flow.to_zone else None,
+            "other_zone": flow.other_zone,
             "registered_m3": flow.registered_m3,
             "filled_m3": flow.filled_m3,
             "error_pct": flow.error_pct,

@@ -295,6 +295,13 @@ def test_a_zone_of_zones_is_bounded_by_their_meters(town: Town) -> None:
     assert terms(found["T"])[0] == terms(found[None])[0] == pytest.approx(1100)
     assert terms(found["A"])[0] == pytest.approx(700)
 
+    def edges(code: str) -> list[tuple[str, str, str | None]]:
+        return sorted((flow.serial, flow.kind, flow.other_zone) for flow in found[code].flows)
+
+    assert edges("T") == [("MAIN", "own", None)]
+    assert edges("A") == [("IN", "transfer_in", "T"), ("TR", "transfer_out", "B")]
+    assert edges("B") == [("TR", "transfer_in", "A")]
+
 
 def test_a_boundary_that_moves_takes_its_places_along_from_that_day(town: Town) -> None:
     town.flows()
