@@ -1,6 +1,8 @@
 """Files in over HTTP: the body is the file, its format is recognised by its content; and how far each import is."""
 
+import contextlib
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ MAX_BYTES = 256 << 20
 ANY_FILE = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
 # Bad rows that come with an import; the rest by pages.
 FIRST_FAULTS = 100
+UPLOAD = "curbstop-import-"
+ABANDONED_SECONDS = 86_400
 
 
 @dataclass(slots=True)
@@ -35,7 +39,8 @@ class Upload:
 
 async def _upload(request: Request) -> AsyncIterator[Upload]:
     """The body in a file of its own. Raises TooLarge."""
-    with tempfile.NamedTemporaryFile(prefix="curbstop-import-", delete=False) as file:
+    _forget_abandoned()
+    with tempfile.NamedTemporaryFile(prefix=UPLOAD, delete=False) as file:
         upload = Upload(Path(file.name), 0)
         try:
             async for chunk in request.stream():
@@ -48,6 +53,14 @@ async def _upload(request: Request) -> AsyncIterator[Upload]:
         finally:
             if not upload.taken:
                 upload.path.unlink(missing_ok=True)
+
+
+def _forget_abandoned() -> None:
+    """Remove what a process left that was killed in the midst of an import; no import takes a day."""
+    for left in Path(tempfile.gettempdir()).glob(f"{UPLOAD}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                left.unlink()
 
 
 @router.post("/imports/{kind}", openapi_extra=ANY_FILE)

@@ -190,6 +190,9 @@ def test_too_many_waiting_are_refused_and_leave_no_file(
 ) -> None:
     monkeypatch.setattr(runs, "_places", threading.BoundedSemaphore(1))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / "curbstop-import-of-a-killed-process"
+    left.touch()
+    os.utime(left, (0, 0))
     with nothing_booked(live):
         first = http.post("/api/v1/imports/readings", content=lines(3), headers=ASYNC)
         assert http.post("/api/v1/imports/readings", content=lines(3), headers=ASYNC).status_code == 429
