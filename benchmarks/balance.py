@@ -1,7 +1,7 @@
 """Seconds for a month's balance of all zones, beside a plain SQL over the raw readings, and how both grow.
 
-Meters report a counter every `hours` hours for 33 days around the month, five in a hundred of them with an hour
-missing now and then; each zone has one inlet. The plain SQL takes the rise of each register within the month with
+Meters report a counter every `hours` hours for 33 days around the month, half of them on the hour, the others at a
+minute of their own, five in a hundred of them with an hour missing now and then; each zone has one inlet. The plain SQL takes the rise of each register within the month with
 lag(), and sums it by zone: no reads before and after the month, no rollover, exchange, estimate or gap. Both run in
 turns on one PostGIS, after a warming round of the plain SQL; the hub's first balance after the fill stands by itself.
 `rolled up` is what the worker spends on all these readings besides, once, as they come. `late` has one register in a
@@ -52,10 +52,10 @@ REGISTRY = (
     # an index made at the end is made in a fraction of the time
     "ALTER TABLE reading DROP CONSTRAINT pk_reading",
 )
-# One instant of all meters, as a fixed network brings them.
+# One reading of all meters: on the hour, as a fixed network brings them, or at a minute of their own.
 READ = """
     INSERT INTO reading (meter_id, measured_at, value, unit, value_m3, source)
-    SELECT m.id, %(at)s, v.m3, 'm3', v.m3, 'bench' FROM meter m
+    SELECT m.id, %(at)s + m.id %% 2 * m.id %% 50 * interval '1 minute', v.m3, 'm3', v.m3, 'bench' FROM meter m
     CROSS JOIN LATERAL (SELECT round((m.id %% 5000 + %(n)s * %(hours)s * (0.01 + m.id %% 7 * 0.002)
         * CASE WHEN m.serial LIKE 'IN%%' THEN %(meters)s / %(zones)s ELSE 1 END)::numeric, 3) AS m3) v
     WHERE m.id %% 20 > 0 OR %(n)s %% 97 > 0 ORDER BY m.id
@@ -184,7 +184,7 @@ def measure(database: Database, meters: int, zones: int, hours: int, rounds: int
         took["late"].append(timed(lambda: hub(database))[0])
         roll_up(database)
     # the same water, but for what plain SQL cannot see
-    assert abs(ours - theirs) < 0.02 * ours, (ours, theirs)
+    assert abs(ours - theirs) < 0.03 * ours, (ours, theirs)
     median = {name: statistics.median(values) for name, values in took.items()}
     return [
         f"{meters:,}",

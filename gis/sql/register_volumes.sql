@@ -9,22 +9,26 @@
 -- that stands out against both its neighbours is a misread and is passed over; so is a last reading far beyond the
 -- meter's own pace (six times it, and 100 m³), until another one confirms it. Estimates never count.
 --
+-- `newest_at` is the last believed reading, `upper` where there is one behind it; `recent_m3_per_s` is given where it
+-- is earlier than that.
+--
 -- While a register only rises, what lies between two of its readings decides nothing: the volume is the difference of
--- its stands. So the readings within are looked at from the first instant on at which it fell, a reading is suspect or
--- the roll-ups are not up to date (see docs/decisions/0008); of those before it only the first two and the last four.
+-- its stands (see docs/decisions/0008). A register of which roll-ups and suspect readings tell nothing else is read
+-- beside the ends of its span. Of the others, the readings within are looked at from the first instant on at which it
+-- fell, a reading is suspect or something is not rolled up; of those before it only the first two and the last four.
 , unquiet AS (
     SELECT span_id, min(at) AS at FROM (
         SELECT s.span_id, f.at FROM span s
-        JOIN register_fall f ON f.meter_id = s.meter_id AND f.at > s.lower AND f.at < s.upper
+        JOIN register_fall f ON f.meter_id = s.meter_id AND f.at > s.lower AND f.at <= s.upper
         UNION ALL
         SELECT s.span_id, r.measured_at FROM span s
-        JOIN reading r ON r.meter_id = s.meter_id AND r.measured_at > s.lower AND r.measured_at < s.upper
+        JOIN reading r ON r.meter_id = s.meter_id AND r.measured_at >= s.lower AND r.measured_at <= s.upper
             AND r.quality = 'suspect'
         UNION ALL
         SELECT s.span_id, d.lower FROM span s
         JOIN (
             SELECT u.* FROM consumption_due d, unnest(d.meter_ids, d.lowers, d.uppers) u (meter_id, lower, upper)
-        ) d ON d.meter_id = s.meter_id AND d.upper > s.lower AND d.lower < s.upper
+        ) d ON d.meter_id = s.meter_id AND d.upper >= s.lower AND d.lower <= s.upper
         UNION ALL
         -- what arrives for a time that was archived is never rolled up
         SELECT s.span_id, s.lower FROM span s
@@ -39,8 +43,57 @@ asked AS (
     SELECT s.span_id, s.meter_id, s.lower, s.upper, s.modulus_m3,
            greatest(s.starts, s.lower - interval '400 days') AS earliest,
            least(s.ends, s.upper + interval '400 days') AS latest,
-           greatest(s.lower, coalesce(u.at, s.upper)) AS quiet_until
+           u.at IS NULL AS quiet, greatest(s.lower, least(u.at, s.upper)) AS quiet_until
     FROM span s LEFT JOIN unquiet u USING (span_id)
+),
+-- the two readings before and the two after, and those next to them within unless one lies on the very end
+beside AS (
+    SELECT s.span_id, s.lower, s.upper, b.ats[1] AS before_at, b.vs[1] AS before, b.vs[2] AS earlier,
+           a.ats[1] AS after_at, a.vs[1] AS after, a.vs[2] AS later, i.at AS first_at, i.v AS first,
+           l.at AS last_at, l.v AS last
+    FROM asked s
+    CROSS JOIN LATERAL (
+        SELECT array_agg(at) AS ats, array_agg(v) AS vs FROM (
+            SELECT measured_at AS at, value_m3::float8 AS v FROM reading
+            WHERE meter_id = s.meter_id AND measured_at <= s.lower AND measured_at >= s.earliest
+              AND value_m3 IS NOT NULL AND quality IN ('good', 'suspect')
+            ORDER BY measured_at DESC LIMIT 2
+        ) r
+    ) b
+    CROSS JOIN LATERAL (
+        SELECT array_agg(at) AS ats, array_agg(v) AS vs FROM (
+            SELECT measured_at AS at, value_m3::float8 AS v FROM reading
+            WHERE meter_id = s.meter_id AND measured_at >= s.upper AND measured_at <= s.latest
+              AND value_m3 IS NOT NULL AND quality IN ('good', 'suspect')
+            ORDER BY measured_at LIMIT 2
+        ) r
+    ) a
+    LEFT JOIN LATERAL (
+        SELECT measured_at AS at, value_m3::float8 AS v FROM reading
+        WHERE b.ats[1] < s.lower AND meter_id = s.meter_id AND measured_at > s.lower AND measured_at < s.upper
+          AND value_m3 IS NOT NULL AND quality IN ('good', 'suspect')
+        ORDER BY measured_at LIMIT 1
+    ) i ON true
+    LEFT JOIN LATERAL (
+        SELECT measured_at AS at, value_m3::float8 AS v FROM reading
+        WHERE a.ats[1] > s.upper AND meter_id = s.meter_id AND measured_at > s.lower AND measured_at < s.upper
+          AND value_m3 IS NOT NULL AND quality IN ('good', 'suspect')
+        ORDER BY measured_at DESC LIMIT 1
+    ) l ON true
+    WHERE s.quiet
+),
+plain AS (
+    SELECT span_id, lower, upper, before_at, after_at, coalesce(first, after) AS first, coalesce(last, before) AS last,
+           before_at < lower AND after_at > upper AND first IS NULL AS one_step,
+           CASE WHEN before_at = lower THEN before
+                ELSE before + (coalesce(first, after) - before) * date_part('epoch', lower - before_at)
+                         / date_part('epoch', coalesce(first_at, after_at) - before_at) END AS begins,
+           CASE WHEN after_at = upper THEN after
+                ELSE after - (after - coalesce(last, before)) * date_part('epoch', after_at - upper)
+                         / date_part('epoch', after_at - coalesce(last_at, before_at)) END AS ends
+    FROM beside
+    WHERE before >= coalesce(earlier, before) AND before <= coalesce(first, after) AND after >= coalesce(last, before)
+      AND after <= later AND lower < upper
 ),
 -- readings in order of time: of instants `ats` the first `b` lie not after `lower`, those from the `e`th on not before
 -- `upper`
@@ -51,7 +104,7 @@ register AS (
                                                         / date_part('epoch', ats[n - 1] - ats[1]),
                false
            ) AS rises
-    FROM asked s
+    FROM (SELECT * FROM asked s WHERE NOT EXISTS (SELECT FROM plain p WHERE p.span_id = s.span_id)) s
     CROSS JOIN LATERAL (
         SELECT array_agg(at) AS ats, array_agg(v) AS vs, array_agg(v ORDER BY v) AS sorted, count(*)::int AS n,
                (count(*) FILTER (WHERE at <= s.lower))::int AS b, (1 + count(*) FILTER (WHERE at < s.upper))::int AS e
@@ -107,14 +160,23 @@ stands AS (
 ),
 risen AS (
     SELECT span_id, greatest(0, ends - begins) AS volume_m3,
+           CASE WHEN one_step THEN greatest(0, ends - begins)
+                ELSE CASE WHEN before_at < lower THEN first - begins ELSE 0 END
+                   + CASE WHEN after_at > upper THEN ends - last ELSE 0 END END AS straddling_m3,
+           date_part('epoch', upper - lower) AS covered_s, 0::bigint AS breaks, before_at AS first_at,
+           after_at AS last_at, upper AS newest_at, NULL::float8 AS recent_m3_per_s
+    FROM plain
+    UNION ALL
+    SELECT span_id, greatest(0, ends - begins) AS volume_m3,
            CASE WHEN e > b + 1
                 THEN CASE WHEN ats[b] < lower THEN vs[b + 1] - begins ELSE 0 END
                    + CASE WHEN ats[e] > upper THEN ends - vs[e - 1] ELSE 0 END
                 WHEN ats[b] < lower OR ats[e] > upper THEN greatest(0, ends - begins)
                 ELSE 0 END AS straddling_m3,
            date_part('epoch', least(upper, ats[n]) - greatest(lower, ats[1])) AS covered_s, 0::bigint AS breaks,
-           ats[greatest(b, 1)] AS first_at, ats[least(e, n)] AS last_at, ats[n] AS newest_at,
-           (vs[n] - vs[greatest(1, n - 3)]) / date_part('epoch', ats[n] - ats[greatest(1, n - 3)]) AS recent_m3_per_s
+           ats[greatest(b, 1)] AS first_at, ats[least(e, n)] AS last_at, least(ats[n], upper),
+           CASE WHEN ats[n] < upper
+                THEN (vs[n] - vs[greatest(1, n - 3)]) / date_part('epoch', ats[n] - ats[greatest(1, n - 3)]) END
     FROM stands
 ),
 -- all others are gone through reading by reading
@@ -170,10 +232,11 @@ register_volume AS (
            count(*) FILTER (WHERE m3 IS NULL AND inside_s > 0) AS breaks,
            min(since) FILTER (WHERE m3 IS NOT NULL AND inside_s > 0) AS first_at,
            max(at) FILTER (WHERE m3 IS NOT NULL AND inside_s > 0) AS last_at,
-           max(at) AS newest_at,
+           least(max(at), upper) AS newest_at,
            -- the rate that stands for a missing tail: the last three read-to-read volumes
-           sum(m3) FILTER (WHERE recent) / nullif(sum(length_s) FILTER (WHERE recent AND m3 IS NOT NULL), 0)
-               AS recent_m3_per_s
+           CASE WHEN max(at) < upper
+                THEN sum(m3) FILTER (WHERE recent) / nullif(sum(length_s) FILTER (WHERE recent AND m3 IS NOT NULL), 0)
+           END AS recent_m3_per_s
     FROM passed
-    GROUP BY span_id
+    GROUP BY span_id, upper
 )
