@@ -1,11 +1,12 @@
 """Seconds for a month's balance of all zones, beside a plain SQL over the raw readings, and how both grow.
 
 Meters report a counter every `hours` hours for 33 days around the month, half of them on the hour, the others at a
-minute of their own, five in a hundred of them with an hour missing now and then; each zone has one inlet. The plain SQL takes the rise of each register within the month with
-lag(), and sums it by zone: no reads before and after the month, no rollover, exchange, estimate or gap. Both run in
-turns on one PostGIS, after a warming round of the plain SQL; the hub's first balance after the fill stands by itself.
-`rolled up` is what the worker spends on all these readings besides, once, as they come. `late` has one register in a
-hundred with a new reading that is not rolled up yet; `part` is the balance of 10 to 24 January.
+minute of their own, five in a hundred of them with an hour missing now and then; each zone has one inlet. The plain SQL
+takes the rise of each register within the month with lag(), and sums it by zone: no reads before and after the month,
+no rollover, exchange, estimate or gap. Both run in turns on one PostGIS, after a warming round of the plain SQL; the
+hub's first balance after the fill stands by itself. `rolled up` is what the worker spends on all these readings
+besides, once, as they come. `late` has one register in a hundred with a new reading that is not rolled up yet; `two
+weeks` is the balance of 10 to 24 January.
 
     python -m benchmarks.balance [meters] [zones] [hours] [rounds]
 
