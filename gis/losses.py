@@ -114,6 +114,10 @@ class Period:
     def _bounded(self, code: str | None) -> ZoneLoss:
         """The zone with its flows and tanks, over the window in which all its meters were heard."""
         lower, upper, notes = self.start, self.end, []
+        if code is None and (outside := self._in_no_zone()):
+            notes.append(
+                f"{outside} places with a meter or an account lie in no zone: what they use is not in the balance"
+            )
         flows = self.crossing(code, lower, upper)
         slack = min(EDGE_LIMIT, (upper - lower) * EDGE_SHARE)
         silent = [flow.serial for flow in flows if flow.first_at is None]
@@ -154,6 +158,16 @@ class Period:
             if t.increase_m3 is None
         ]
         return loss
+
+    def _in_no_zone(self) -> int:
+        """How many places that may use water have never lain in a zone."""
+        row = self.connection.execute(
+            "SELECT count(*) FROM service_point p WHERE p.zone IS NULL"
+            " AND NOT EXISTS (SELECT FROM zone_membership k WHERE k.service_point = p.id)"
+            " AND (EXISTS (SELECT FROM meter_installation i WHERE i.service_point = p.id)"
+            " OR EXISTS (SELECT FROM occupancy o WHERE o.service_point = p.id))"
+        ).fetchone()
+        return int(row[0]) if row else 0
 
     def crossing(self, code: str | None, lower: datetime, upper: datetime) -> list[Flow]:
         """The meters on the boundary of a zone, each with its sign.

@@ -394,6 +394,19 @@ def test_billed_without_a_meter(town: Town) -> None:
     assert (inputs.billed_metered, inputs.billed_unmetered) == pytest.approx((600, 15 + 0.1 * DAYS))
 
 
+def test_places_in_no_zone_are_told(town: Town) -> None:
+    town.flows()
+    assert not any("no zone" in note for note in town.losses()[None].notes)
+    town.add("service-points", "id,address,lon,lat", "X1,far,9,9", "X2,far,9,8", "X3,far,9,7")
+    town.add("meters", "serial,service_point,unit", "MX,X1,m3")
+    town.add("accounts", "account,service_point,since", "AX,X2,2020-01-01")
+    found = town.losses()
+    assert found[None].notes == [
+        "2 places with a meter or an account lie in no zone: what they use is not in the balance"
+    ]
+    assert found["A"].notes == []
+
+
 def test_customers_whose_meters_tell_intervals_alone(town: Town) -> None:
     town.flows()
     town.read("C1,2026-01-01,0", "C1,2026-02-01,31", "C2,2026-01-01,0", "C2,2026-02-01,62")
