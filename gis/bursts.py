@@ -75,14 +75,25 @@ def feed_together(
             if takes:
                 detector._take(flow)
         z = np.array([nothing if detector._z is None else detector._z for detector in detectors])
-        for i, detector in enumerate(detectors):
-            if not begun[i]:
-                continue
-            others = np.sort(np.delete(z, i, axis=0), axis=0)  # NaN last
-            count = np.isfinite(others).sum(axis=0)
-            middle = others[np.maximum(count - 1, 0) // 2, np.arange(z.shape[1])] if len(others) else nothing
-            detector._decide(np.where(count >= 2, np.nan_to_num(middle), 0.0))
+        shared = _middle_of_others(z) if len(detectors) else z
+        for detector, common, takes in zip(detectors, shared, begun, strict=True):
+            if takes:
+                detector._decide(common)
     return [detector.events[before:] for detector, before in zip(detectors, raised, strict=True)]
+
+
+def _middle_of_others(z: Array) -> Array:
+    """Of each row, by column, the (lower) median of the other rows' finite values; 0 where fewer than two are.
+
+    Taking one value out of a sorted column moves the middle up by one place where the value stood at or below it.
+    """
+    finite = np.isfinite(z)
+    others = finite.sum(axis=0) - finite
+    middle = np.maximum(others - 1, 0) // 2
+    in_order = np.sort(z, axis=0)  # NaN last
+    moved = finite & (z <= np.take_along_axis(in_order, middle, axis=0))
+    found = np.take_along_axis(in_order, np.minimum(middle + moved, len(z) - 1), axis=0)
+    return np.where(others >= 2, np.nan_to_num(found), 0.0)
 
 
 class Detector(UsualFlow):

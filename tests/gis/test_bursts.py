@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from gis.bursts import Detector, feed_together, local_hours
+from gis.bursts import Detector, _middle_of_others, feed_together, local_hours
 from gis.robust import least_variance_weights
 
 FIRST = date(2026, 1, 5)
@@ -121,6 +121,19 @@ def test_what_all_zones_show_at_once_is_no_leak_but_a_leak_in_one_is() -> None:
     assert [len(found) for found in together] == [0, 0, 1, 0]
     assert together[2][0].detected_at > at(80)
     assert feed_together([], []) == []
+
+
+def test_the_middle_of_the_others_is_what_leaving_one_out_gives() -> None:
+    chance = np.random.default_rng(2)
+    for zones in range(1, 7):
+        # ties and gaps
+        z = np.round(chance.normal(0, 2, (zones, 40)))
+        z[chance.random(z.shape) < 0.3] = np.nan
+        found = _middle_of_others(z)
+        for i, row in enumerate(found):
+            for column, value in enumerate(row):
+                rest = sorted(one for one in np.delete(z[:, column], i) if np.isfinite(one))
+                assert value == (rest[(len(rest) - 1) // 2] if len(rest) >= 2 else 0)
 
 
 def test_an_event_brings_what_a_person_needs_to_check_it() -> None:
