@@ -34,6 +34,8 @@ class WorkOrder(Base):
         Index("ix_work_order_service_point", "service_point", "opened_at"),
         Index("ix_work_order_crew", "crew_id", postgresql_where=text(_OPEN)),
         Index("ix_work_order_reference", "source_id", "reference"),
+        # the job that opens a shutoff which was wished for while the one before it was being taken back
+        Index("ix_work_order_waiting_wish", "account", postgresql_where=text("details ->> 'waiting_wish' IS NOT NULL")),
         # the job that closes what is finished and delivered
         Index(
             "ix_work_order_unclosed",

@@ -23,6 +23,8 @@ from hub.work.policy import Decision
 log = structlog.get_logger()
 # Reasons that concern the hour only: a crew that has the order may keep it, and cannot start.
 PASSING = frozenset({"outside_hours", "holiday"})
+# A detail of an order that is being taken back: the newer wish that opens another one when it has ended.
+WAITING_WISH = "waiting_wish"
 
 
 def request(session: Session, number: str, *, by: str, event_id: UUID | None = None) -> list[steering.Touch]:
@@ -50,6 +52,12 @@ def _request(session: Session, known: AccountFacts, *, by: str, event_id: UUID |
     token = _token(wish.stamp)
     if _had_order(session, number, token) or places.facts(session, point)["valve"].state in ("closed", "restricted"):
         return []
+    for order in steering.open_orders(session, number, "shutoff"):
+        if _ends_cancelled(order):
+            # the crew is being asked back: what billing wishes anew opens once it has answered (see `_CANDIDATES`)
+            if order.details.get(WAITING_WISH) != token:
+                steps.change(session, order, details={**order.details, WAITING_WISH: token})
+            return []
     opened = opening.open_order(
         session,
         type="shutoff",
@@ -68,6 +76,10 @@ def _request(session: Session, known: AccountFacts, *, by: str, event_id: UUID |
         details = {**order.details, "request": token, "cut_list": wish.value.get("cut_list")}
         steps.change(session, order, details=details)
     return [steering.touch(order, opened.how)]
+
+
+def _ends_cancelled(order: WorkOrder) -> bool:
+    return order.cancel_requested is not None and order.cancel_requested["ends"] == "cancelled"
 
 
 def _token(stamp: Stamp) -> str:
@@ -141,8 +153,7 @@ def _why_over(session: Session, order: WorkOrder, known: AccountFacts) -> str | 
 
 
 def _withdraw(session: Session, order: WorkOrder, why: str, *, by: str, event_id: UUID | None) -> list[steering.Touch]:
-    flag = order.cancel_requested
-    if flag is not None and flag["ends"] == "cancelled":
+    if _ends_cancelled(order):
         return []
     withdrawal.withdraw(session, order.id, by=by, reason=why, event_id=event_id)
     steering.remember(session, order, event_id, "withdrew")
@@ -245,6 +256,11 @@ _CANDIDATES = text(
                 AND coalesce((h.value ->> 'until')::timestamptz, 'infinity') > business_now())
             OR EXISTS (SELECT FROM billing_event e WHERE e.account = o.account AND e.status = 'parked'
                 AND e.outcome ->> 'code' IS DISTINCT FROM 'work_type_missing'))))
+    UNION
+    SELECT o.account FROM work_order o WHERE o.details ->> 'waiting_wish' IS NOT NULL
+      AND o.status IN ('cancelled', 'closed') AND o.ended_at > business_now() - interval '1 day'
+      AND NOT EXISTS (SELECT FROM work_order r WHERE r.account = o.account
+          AND r.details ->> 'request' = o.details ->> 'waiting_wish')
     UNION
     SELECT f.account FROM account_fact f JOIN place_fact v ON v.account = f.account
     WHERE f.fact = 'restored' AND f.event_id IS NULL

@@ -68,6 +68,24 @@ def test_a_crew_on_the_road_is_asked_back(town: Town) -> None:
     assert town.one().status == "cancelled"
 
 
+def test_a_cut_wanted_anew_while_its_crew_is_asked_back_is_opened_once_it_has_answered(town: Town) -> None:
+    town.send(delinquent(at=AGO))
+    drive(town, town.one())
+    town.send(paid(NOW))
+    assert town.send(delinquent(at=SOON, amount="140.00", notices_attested_by="J. Doe")).status == "applied"
+    order = town.one()
+    assert order.cancel_requested is not None and order.cancel_requested["ends"] == "cancelled"
+    shutoffs.judge_due(town.session)
+    assert town.one().id == order.id
+    orders.cancel_acknowledge(town.session, order.id, by="crew:North")
+    shutoffs.judge_due(town.session)
+    shutoffs.judge_due(town.session)
+    town.session.expire_all()
+    first, second = town.orders("shutoff")
+    assert (first.status, second.amount_due) == ("cancelled", Decimal(140))
+    assert second.status in ("ready", "held") and second.cancel_requested is None
+
+
 def test_a_hold_that_reaches_a_crew_on_the_road_ends_held(town: Town) -> None:
     town.send(delinquent(at=AGO))
     drive(town, town.one())
