@@ -166,10 +166,11 @@ def _slice(reached: list[Due]) -> tuple[list[Due], list[Due]]:
 
 
 def _put_back(connection: Connection, left: Sequence[Due]) -> None:
-    if left:
+    # in small notes: the next slice must not have to take all of them
+    for start in range(0, len(left), REGISTERS):
         connection.execute(
             "INSERT INTO consumption_due (meter_ids, lowers, uppers) VALUES (%b, %b, %b)",
-            [list(column) for column in zip(*left, strict=True)],
+            [list(column) for column in zip(*left[start : start + REGISTERS], strict=True)],
         )
 
 
