@@ -19,10 +19,15 @@ _FORKS.set_forkserver_preload(["tests.preloaded"])
 
 
 def fork(run: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    """`run(*arguments)` in a process of its own; `run` is a function of a module."""
-    process = _FORKS.Process(target=run, args=arguments, daemon=True)
+    """`run(*arguments)` in a process of its own, which says nothing on our standard output; `run` is a module's."""
+    process = _FORKS.Process(target=_aside, args=(run, *arguments), daemon=True)
     process.start()
     return process
+
+
+def _aside(run: Callable[..., None], *arguments: Any) -> None:
+    os.dup2(2, 1)
+    run(*arguments)
 
 
 def event() -> Event:
