@@ -6,7 +6,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from hub.db import wake
@@ -57,9 +57,3 @@ def timeline(session: Session, order_id: UUID) -> list[dict[str, Any]]:
         .order_by(Change.cursor)
     )
     return [{"at": at, "actor": actor, "verb": verb, "detail": detail} for at, actor, verb, detail in rows]
-
-
-def settled_before(session: Session) -> int:
-    """The oldest running transaction's id: rows with a smaller `xid` are final, and none of theirs can still appear."""
-    value: int = session.execute(text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")).scalar_one()
-    return value

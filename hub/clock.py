@@ -28,8 +28,3 @@ def set_clock(session: Session, *, business_at: datetime, rate: Decimal | float 
         ),
         {"business_at": business_at, "rate": Decimal(str(rate))},
     )
-
-
-def clear_clock(session: Session) -> None:
-    """Back to real time."""
-    session.execute(text("DELETE FROM clock"))

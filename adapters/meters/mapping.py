@@ -213,19 +213,6 @@ def settled(
     return Decoded("no_reading", reason="no_register", detail="the object holds no register that the decoder knows")
 
 
-def decoder_of(layout: JsonMapping) -> DeviceDecoder:
-    """A decoder of nothing but that layout; recognised where all that it requires is there."""
-
-    def decode(envelope: Envelope, config: DeviceConfig) -> Decoded:
-        if not isinstance(envelope.fields, dict):
-            raise Malformed("no_object", "the message carries no decoded object")
-        return apply(layout, envelope, config)
-
-    return DeviceDecoder(
-        layout.name, layout.version, layout.title, lambda envelope: fits(layout, envelope.fields), decode
-    )
-
-
 def about(envelope: Envelope, fields: Any) -> Envelope:
     """The same envelope around another object."""
     return replace(envelope, fields=fields)

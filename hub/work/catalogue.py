@@ -30,7 +30,6 @@ UNABLE_CODES: dict[str, str] = {
     "wrong_address": "Wrong address",
 }
 VALVE_STATES = ("open", "closed", "restricted", "unknown")
-CLAIMS = ("paid", "medical", "dispute", "tenant")
 # The answers that tell of a new meter; multiplier, dials and its own radio may be unknown.
 EXCHANGE = ("new_serial", "start_read", "new_unit")
 COMMON_ANSWERS = ("code", "reading", "meter_serial", "valve_before", "valve_after", "remark")

@@ -18,13 +18,15 @@ from hub.models import MeterInstallation, Occupancy, PlaceFact
 
 Fact = Literal["valve", "meter", "lock"]
 FACTS: tuple[Fact, ...] = ("valve", "meter", "lock")
-# Why a valve is closed; only the first is ended by paying.
-REASONS = ("nonpayment", "customer_wish", "vacant", "leak", "unsafe", "unknown")
 
 
 @dataclass(frozen=True)
 class PlaceState:
-    """One fact of a place as it is known; `account` is the one whose nonpayment it was."""
+    """One fact of a place as it is known.
+
+    `reason` says why a valve is closed: nonpayment, customer_wish, vacant, leak, unsafe or unknown; only the first is
+    ended by paying, and `account` is the one whose nonpayment it was.
+    """
 
     state: str
     since: datetime | None = None
