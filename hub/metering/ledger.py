@@ -1,7 +1,8 @@
 """The set-based statements under `readings`: raw messages in, readings in, repeats counted, conflicts put aside.
 
 Writes `raw_message`, `reading` and `quarantine` in the caller's transaction, by plain psycopg: this is the hot path.
-Rows travel as binary arrays (`unnest`), sorted by key, so that writers who meet wait for each other and never deadlock.
+Many rows travel by COPY, few as binary arrays (`unnest`); readings are written in the order of their key, so that
+writers who meet wait for each other and never deadlock.
 """
 
 from collections.abc import Collection, Sequence
